@@ -1,0 +1,36 @@
+"""What every chapter needs around a method: data, the loop, numbers, checkpoints."""
+
+from ece661_sparse.training.checkpoint import Checkpoint
+from ece661_sparse.training.data import (
+    Data,
+    Images,
+    current_profile,
+    hold_out,
+    load_mnist,
+)
+from ece661_sparse.training.loop import set_seed, train
+from ece661_sparse.training.metrics import (
+    LayerSparsity,
+    SparsityReport,
+    accuracy,
+    nonzeros,
+    provenance,
+    sparsity_report,
+)
+
+__all__ = [
+    "Checkpoint",
+    "Data",
+    "Images",
+    "LayerSparsity",
+    "SparsityReport",
+    "accuracy",
+    "current_profile",
+    "hold_out",
+    "load_mnist",
+    "nonzeros",
+    "provenance",
+    "set_seed",
+    "sparsity_report",
+    "train",
+]

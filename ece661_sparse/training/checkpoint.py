@@ -1,0 +1,64 @@
+"""Checkpoints that survive a kill: written aside, flushed, then renamed.
+
+A run on a free Colab session ends when the session does. At every moment the file
+at ``path`` is either the previous complete checkpoint or the new complete one.
+"""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Checkpoint:
+    """A file holding one dictionary of tensors and plain Python values.
+
+    Args:
+        path: the file; its folder is made if it does not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({str(self.path)!r})"
+
+    def save(self, **state: Any) -> None:
+        """Replace the checkpoint by ``state``, all of it or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(self.path.name + ".tmp")
+        with open(aside, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            # A rename may reach the disk before the data it names.
+            os.fsync(file.fileno())
+        os.replace(aside, self.path)
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved dictionary with its tensors on the CPU; None if there is none.
+
+        Only tensors and plain values are read (``weights_only``): a checkpoint from
+        a stranger cannot run code.
+
+        Raises:
+            ValueError: the file is damaged, cut short or not a checkpoint.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            # torch.load does not compare checksums: a flipped bit would pass.
+            with zipfile.ZipFile(self.path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"the checkpoint {self.path} is damaged or not a checkpoint of this "
+                f"package ({error}). Delete it to start the run again, or put a good "
+                "copy in its place."
+            ) from error
+        return state

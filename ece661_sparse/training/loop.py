@@ -1,0 +1,160 @@
+"""The training loop of all chapters: whole data set in memory, a batch is an index."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm.auto import tqdm
+
+from ece661_sparse.training.checkpoint import Checkpoint
+from ece661_sparse.training.data import Images
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch, and ask cuDNN for repeatable algorithms.
+
+    The same seed then gives the same result on the same machine, bit for bit.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def train(
+    model: nn.Module,
+    optimizer: Optimizer,
+    images: Images,
+    *,
+    epochs: int,
+    batch_size: int = 100,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    penalty_loss: Callable[[], Tensor] | None = None,
+    scheduler: LRScheduler | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    evaluate: Callable[[nn.Module], dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Train ``model`` on ``images`` and return one record per epoch.
+
+    ``seed`` decides the order of the images and nothing else: with the initial
+    weights (:func:`set_seed` before the model is made) it fixes the result.
+
+    Args:
+        model: trained in place, on the device of ``images``.
+        optimizer: any torch optimizer over the model's parameters.
+        images: the training set.
+        epochs: passes over the images, counted from the very first run when a
+            checkpoint is resumed.
+        batch_size: images a step; the last batch of an epoch may be smaller.
+        loss: ``loss(logits, labels)``, a mean over the batch.
+        penalty_loss: a term added to every batch's loss, for example a penalty on
+            the weights whose subgradient shall be followed.
+        scheduler: learning-rate schedule, advanced once an epoch.
+        seed: of the batches.
+        progress: show a progress bar.
+        checkpoint: written after every epoch. If it exists, the run continues from
+            it, and ends with the same bits as a run that was never stopped.
+        evaluate: ``evaluate(model)`` returns numbers to add to the epoch's record.
+
+    Returns:
+        A dictionary per epoch: ``epoch`` (from 1), ``loss`` (mean over the epoch's
+        images, penalty_loss included), and what ``evaluate`` returned.
+
+    Raises:
+        ValueError: ``epochs`` or ``batch_size`` below 1; a checkpoint that is
+            damaged, written with other settings or already past ``epochs``.
+    """
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    history: list[dict[str, Any]] = []
+    run = {"images": len(images), "batch_size": batch_size, "seed": seed}
+    if checkpoint is not None:
+        history = _resume(checkpoint, model, optimizer, scheduler, run, epochs)
+
+    steps = -(-len(images) // batch_size)
+    with tqdm(
+        total=epochs * steps, initial=len(history) * steps, disable=not progress
+    ) as bar:
+        for epoch in range(len(history), epochs):
+            model.train()
+            total = torch.zeros((), device=images.x.device)
+            for index in batches(images, batch_size, seed, epoch):
+                optimizer.zero_grad()
+                objective = loss(model(images.x[index]), images.y[index])
+                if penalty_loss is not None:
+                    objective = objective + penalty_loss()
+                objective.backward()
+                optimizer.step()
+                total += objective.detach() * len(index)
+                bar.update()
+            if scheduler is not None:
+                scheduler.step()
+            record = {"epoch": epoch + 1, "loss": total.item() / len(images)}
+            history.append(record | (evaluate(model) if evaluate else {}))
+            bar.set_postfix(record)
+            if checkpoint is not None:
+                checkpoint.save(
+                    run=run,
+                    history=history,
+                    model=model.state_dict(),
+                    optimizer=optimizer.state_dict(),
+                    scheduler=scheduler.state_dict() if scheduler else None,
+                    rng=_rng_state(),
+                )
+    return history
+
+
+def batches(images: Images, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Positions of the images of each batch: one random order, cut into pieces.
+
+    The order depends on ``(seed, epoch)`` only, so that epoch 7 is the same whether
+    or not the run was interrupted before it.
+    """
+    # NumPy mixes both numbers; torch keeps 32 bits of one seed.
+    order = np.random.default_rng((seed, epoch)).permutation(len(images))
+    yield from torch.from_numpy(order).to(images.x.device).split(batch_size)
+
+
+def _resume(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    run: dict[str, int],
+    epochs: int,
+) -> list[dict[str, Any]]:
+    """Put the checkpoint's state into the objects; return the history so far."""
+    state = checkpoint.load()
+    if state is None:
+        return []
+    done = len(state["history"])
+    if state["run"] != run or done > epochs:
+        raise ValueError(
+            f"{checkpoint} was written by another run: {state['run']}, {done} epochs "
+            f"done; this one has {run} and epochs={epochs}. Delete the file or choose "
+            "another path."
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    if scheduler is not None:
+        scheduler.load_state_dict(state["scheduler"])
+    torch.set_rng_state(state["rng"]["cpu"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+    return state["history"]
+
+
+def _rng_state() -> dict[str, Any]:
+    """torch's generators, which dropout and stochastic gates draw from."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}

@@ -1,0 +1,80 @@
+"""Accuracy and non-zeros, counted by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from ece661_sparse.models import LeNet300
+from ece661_sparse.training import Images, accuracy, nonzeros, sparsity_report
+
+
+class Echo(nn.Module):
+    """Returns its input as logits, and remembers the mode it was called in."""
+
+    def forward(self, x):
+        self.mode = self.training
+        return x
+
+
+def test_accuracy_is_a_percentage_over_all_batches():
+    logits = torch.eye(10)[torch.tensor([0, 1, 2, 3, 4, 5, 6])]
+    images = Images(logits, torch.tensor([0, 1, 2, 3, 4, 0, 0]))
+    for batch_size in (1, 3, 1000):
+        assert accuracy(Echo(), images, batch_size) == pytest.approx(100 * 5 / 7)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_accuracy_evaluates_in_eval_mode_and_restores(training):
+    model = Echo().train(training)
+    accuracy(model, Images(torch.eye(3), torch.arange(3)))
+    assert model.mode is False and model.training is training
+
+
+def pruned():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 5))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(1)
+        model[0].weight[0] = 0
+        model[2].weight[:, :3] = 0
+        model[2].bias.zero_()
+    return model
+
+
+def test_nonzeros_counts_kernels_only():
+    assert nonzeros(pruned()) == 9 + 5
+    model = LeNet300()
+    assert nonzeros(model) == 266_200
+
+
+def test_report_by_layer():
+    report = sparsity_report(pruned())
+    assert [(r.name, r.shape, r.nonzero, r.total) for r in report.rows] == [
+        ("0", (2, 1, 3, 3), 9, 18),
+        ("2", (5, 4), 5, 20),
+    ]
+    assert (report.nonzero, report.total) == (14, 38)
+    assert report.rows[0].ratio == 0.5
+    assert report.ratio == pytest.approx(14 / 38)
+    assert report.compression == pytest.approx(38 / 14)
+
+
+def test_report_prints_as_aligned_text_and_as_html():
+    report = sparsity_report(LeNet300())
+    lines = str(report).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[1].split() == ["fc1", "300x784", "235,200", "235,200", "100.00%"]
+    assert lines[-1].split()[-3:] == ["266,200", "266,200", "100.00%"]
+    html = report._repr_html_()
+    assert html.count("<tr>") == len(lines) and "<td>300x784</td>" in html
+
+
+def test_an_empty_network_compresses_without_end():
+    model = nn.Linear(2, 3)
+    nn.init.zeros_(model.weight)
+    assert sparsity_report(model).compression == float("inf")
+
+
+def test_report_refuses_a_model_without_kernels():
+    with pytest.raises(ValueError, match="no parameter of two or more"):
+        sparsity_report(nn.ReLU())
