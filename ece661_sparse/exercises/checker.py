@@ -196,7 +196,9 @@ def progress(path: str | Path | None = None, *, chapter: str | None = None) -> T
     """
     chapters = {record.exercise.chapter for record in _RECORDS.values()}
     if chapter is not None and chapter not in chapters:
-        raise ValueError(f"chapter is {chapter!r}; it must be one of {chapters}")
+        raise ValueError(
+            f"chapter is {chapter!r}; it must be one of {sorted(chapters)}"
+        )
     records = [
         record
         for record in _RECORDS.values()
@@ -222,13 +224,13 @@ def progress(path: str | Path | None = None, *, chapter: str | None = None) -> T
     done = sum(record.state is State.CORRECT for record in records)
     return Table(
         caption=f"{done} of {len(records)} exercises correct",
-        header=("chapter", "exercise", "minutes", "state"),
+        header=("state", "exercise", "minutes", "chapter"),
         rows=tuple(
             (
-                record.exercise.chapter,
+                record.state,
                 record.exercise.name,
                 str(record.exercise.minutes),
-                record.state,
+                record.exercise.chapter,
             )
             for record in records
         ),

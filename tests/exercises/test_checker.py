@@ -247,6 +247,14 @@ def test_a_wrong_number(value, message, capsys):
     assert message in out
 
 
+@pytest.mark.parametrize(("error", "right"), [(1e-7, True), (1e-3, False)])
+def test_the_tolerance_forgives_rounding_and_nothing_else(error, right):
+    def answer(x, factor=0.5):
+        return x * factor + error
+
+    assert (check("shrink", answer) is answer) == right
+
+
 def test_evidence_shows_the_call_both_results_and_the_objective(capsys):
     check("shrink", lambda x, factor=0.5: x / factor)
     out = capsys.readouterr().out
@@ -344,9 +352,9 @@ def test_the_record_follows_the_attempts(tmp_path):
 def test_progress_lists_every_exercise():
     check("spread", spread)
     assert repr(progress()).splitlines() == [
-        "chapter  exercise  minutes  state",
-        "first    shrink          5  to do",
-        "second   spread         10  correct",
+        "state    exercise  minutes  chapter",
+        "to do    shrink          5  first",
+        "correct  spread         10  second",
         "1 of 2 exercises correct",
     ]
     assert "first" not in repr(progress(chapter="second"))
