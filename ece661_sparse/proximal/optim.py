@@ -229,7 +229,9 @@ class ProximalOptimizer(Optimizer):
     def _check_finite(self) -> None:
         for i, group in enumerate(self.param_groups):
             for j, p in enumerate(group["params"]):
-                if not p.isfinite().all():
+                # The sum is finite if all entries are, and six times cheaper to test;
+                # only it can also overflow.
+                if not p.sum().isfinite() and not p.isfinite().all():
                     raise ValueError(
                         f"the gradient step made parameter {j} of group {i} (shape "
                         f"{tuple(p.shape)}) infinite or NaN: a learning rate too "
