@@ -398,7 +398,7 @@ def draw_trimmed(h: int, lam: float, tau: float, updates: int) -> Figure:
         theta = proximal.prox_l1(target, lam * w)
     fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.6, 4.4), sharex=True)
     entries = range(1, p + 1)
-    top.bar(entries, w, color=COLORS["trimmed_l1"])
+    top.bar(entries, w.numpy(), color=COLORS["trimmed_l1"])
     top.set(title="w: who pays the penalty", ylim=(0, 1.05))
     bottom.axhline(0, color="#737373", linewidth=0.8)
     bottom.plot(entries, target, "o", mfc="none", color=COLORS["dense"], label="c")

@@ -1,0 +1,132 @@
+"""The built book, a server for it, and a browser without a network."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory) -> Path:
+    """The folder of the built book; built once, with warnings as errors."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    output = shared / "built"
+    with FileLock(shared / "built.lock"):
+        if not output.exists():
+            command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT]
+            options = ["-W", "-n", "--keep-going", "--path-output", output]
+            done = subprocess.run([*command, *options], capture_output=True, text=True)
+            (shared / "built.log").write_text(done.stdout + done.stderr)
+            (shared / "built.code").write_text(str(done.returncode))
+    if (shared / "built.code").read_text() != "0":
+        pytest.fail("the book does not build:\n" + (shared / "built.log").read_text())
+    return output / "_build" / "html"
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def server(html):
+    """The address of a local server of the built book."""
+    handler = partial(_Quiet, directory=str(html))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium from the machine; without one the tests skip, or fail where required."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    executable = os.environ.get("CHROMIUM") or next(
+        filter(None, map(shutil.which, names)), None
+    )
+    if executable is None:
+        sentence = (
+            "no Chromium found: install one (on Debian `apt-get install chromium`, "
+            "anywhere `playwright install chromium` and CHROMIUM=/path/to/it)"
+        )
+        if os.environ.get("ECE661_REQUIRE_BROWSER") == "1":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    from playwright.sync_api import sync_playwright
+
+    quiet = ("background-networking", "component-update", "sync", "gpu")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", *(f"--disable-{name}" for name in quiet)],
+        )
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """One page in the browser, and everything that went wrong on it."""
+
+    def __init__(self, context, address: str) -> None:
+        self.errors: list[str] = []
+        self.external: list[str] = []
+        self.loaded: dict[str, int] = {}
+        self._origin = "/".join(address.split("/", 3)[:3])
+        context.route("**/*", self._cut)
+        self.page = context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._listen)
+        self.page.on("requestfailed", lambda request: self.errors.append(request.url))
+        self.page.on("response", self._weigh)
+        self.page.goto(address)
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_function(
+            "!window.MathJax?.startup?.promise || "
+            "MathJax.startup.promise.then(() => true)"
+        )
+
+    def _cut(self, route) -> None:
+        url = route.request.url
+        if url.startswith(("data:", "blob:", "file:", self._origin)):
+            route.continue_()
+        else:
+            self.external.append(url)
+            route.abort()
+
+    def _listen(self, message) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
+    def _weigh(self, response) -> None:
+        if response.url.startswith("http") and response.ok:
+            self.loaded[response.url] = len(response.body())
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page: ``visit(address, theme=..., width=...)``."""
+    contexts = []
+
+    def open_page(address: str, *, theme: str = "light", width: int = 1280) -> Visit:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme
+        )
+        contexts.append(context)
+        return Visit(context, address)
+
+    yield open_page
+    for context in contexts:
+        context.close()

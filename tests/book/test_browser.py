@@ -1,0 +1,135 @@
+"""The built book in a real browser with the network cut."""
+
+import io
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import ROOT
+from PIL import Image, ImageStat
+from refresh import notebooks
+
+CHAPTERS = [
+    path.relative_to(ROOT).with_suffix(".html").as_posix() for path in notebooks()
+]
+APPENDIX = [
+    path.relative_to(ROOT).with_suffix(".html").as_posix()
+    for path in sorted((ROOT / "book" / "appendix").glob("*.md"))
+]
+PAGES = ["book/intro.html", *CHAPTERS, *APPENDIX]
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(params=["http", "file"])
+def base(request, html, server):
+    return server if request.param == "http" else html.as_uri()
+
+
+def assert_clean(visited):
+    assert not visited.external
+    assert not visited.errors
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_page(visit, server, page, theme, width):
+    """Clean, formulas drawn, no wider than the screen, accessible, light enough."""
+    visited = visit(f"{server}/{page}", theme=theme, width=width)
+    assert_clean(visited)
+    assert visited.page.evaluate("document.documentElement.dataset.theme") == theme
+    _assert_formulas(visited.page)
+    assert visited.page.evaluate(
+        "document.documentElement.scrollWidth <= window.innerWidth"
+    )
+    assert 0 < sum(visited.loaded.values()) < 5 * MEGABYTE, visited.loaded
+    found = Axe().run(visited.page).response["violations"]
+    serious = [
+        (violation["id"], node["target"], node["failureSummary"])
+        for violation in found
+        if violation["impact"] in ("critical", "serious")
+        for node in violation["nodes"]
+    ]
+    assert not serious
+
+
+def _assert_formulas(page):
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    undefined = "mjx-container [data-mml-node='mtext'][fill='red']"
+    assert page.locator(undefined).count() == 0
+    assert (
+        page.locator("mjx-container svg").count()
+        == page.locator(".math, .tex2jax_process .math").count()
+    )
+    text = page.locator("article").inner_text()
+    assert "$$" not in text
+    assert "\\(" not in text
+    assert "\\[" not in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_from_a_folder(visit, html, page):
+    visited = visit(f"{html.as_uri()}/{page}")
+    assert_clean(visited)
+    _assert_formulas(visited.page)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_has_formulas_and_a_slider(visit, server, page):
+    visited = visit(f"{server}/{page}")
+    assert visited.page.locator("mjx-container svg").count() > 20
+    assert visited.page.locator(".viz-frames input[type=range]").count() > 0
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_sliders_move(visit, base, page):
+    """By keyboard and mouse the frame, the value shown and the value spoken change."""
+    visited = visit(f"{base}/{page}")
+    for group in visited.page.locator(".viz-frames[role=group]").all():
+        slider, figures = group.get_by_role("slider"), group.locator("figure")
+        last = figures.count() - 1
+        assert last > 0
+        slider.focus()
+        visited.page.keyboard.press("Home")
+        _assert_shows(group, 0)
+        visited.page.keyboard.press("ArrowRight")
+        _assert_shows(group, 1)
+        visited.page.keyboard.press("ArrowLeft")
+        _assert_shows(group, 0)
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        middle = box["y"] + box["height"] / 2
+        visited.page.mouse.click(box["x"] + box["width"] - 4, middle)
+        _assert_shows(group, last)
+    assert_clean(visited)
+
+
+def _assert_shows(group, index):
+    figures = group.locator("figure").all()
+    assert [f.is_visible() for f in figures] == [
+        k == index for k in range(len(figures))
+    ]
+    label = figures[index].get_attribute("data-label")
+    assert group.locator("output").inner_text() == label
+    assert group.get_by_role("slider").get_attribute("aria-valuetext") == label
+
+
+def test_search_finds(visit, base):
+    visited = visit(f"{base}/book/intro.html")
+    visited.page.keyboard.press("Control+k")
+    visited.page.keyboard.type("soft thresholding")
+    visited.page.keyboard.press("Enter")
+    visited.page.wait_for_selector("#search-results li a")
+    titles = visited.page.locator("#search-results li > a").all_inner_texts()
+    assert any("Proximal gradient" in title for title in titles)
+    assert_clean(visited)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_figures_do_not_glare_in_the_dark(visit, server, page):
+    """Drawn figures take the page's brightness; photographs are dimmed."""
+    for theme in ("light", "dark"):
+        visited = visit(f"{server}/{page}", theme=theme)
+        for image in visited.page.locator(".viz-frames figure:visible img").all():
+            shot = Image.open(io.BytesIO(image.screenshot())).convert("L")
+            light = ImageStat.Stat(shot).median[0]
+            assert light > 200 if theme == "light" else light < 210
