@@ -64,7 +64,6 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int) -> None:
         kernel_name=KERNELSPEC["name"],
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
-        store_widget_state=False,
     ).execute(env={**os.environ, "PYTHONHASHSEED": "0", "ECE661_PROFILE": "quick"})
 
 

@@ -12,7 +12,7 @@ CELLS = [
     ("print('first'); print('second', flush=True); 1 + 1", []),
     ("import sys; print('\\r 50%|### | 1/2 [00:01]', file=sys.stderr)", ["progress"]),
     ("import time; print(time.time())", ["nbval-ignore-output"]),
-    ("import ipywidgets; ipywidgets.IntSlider()", ["live"]),
+    ("import ipywidgets; ipywidgets.interactive(lambda n: print(n), n=3)", ["live"]),
     ("import os; print(os.path.exists('beside.txt'))", []),
     (
         "from IPython.display import HTML\n"
@@ -31,7 +31,10 @@ def path(tmp_path):
         cell = nbformat.v4.new_code_cell(source, id="same")
         cell.metadata = {"tags": given, "collapsed": True, "colab": {"x": 1}}
         notebook.cells.append(cell)
-    notebook.metadata = {"language_info": {"version": "3.1"}, "widgets": {"x": 1}}
+    notebook.metadata = {
+        "language_info": {"name": "python", "version": "3"},
+        "widgets": {"x": 1},
+    }
     (tmp_path / "beside.txt").touch()
     path = tmp_path / "small.ipynb"
     with pytest.warns(nbformat.warnings.DuplicateCellId):
