@@ -90,7 +90,8 @@ def train(
             total = torch.zeros((), device=images.x.device)
             for index in batches(images, batch_size, seed, epoch):
                 optimizer.zero_grad()
-                objective = loss(model(images.x[index]), images.y[index])
+                x, y = images.x.index_select(0, index), images.y[index]
+                objective = loss(model(x), y)
                 if penalty_loss is not None:
                     objective = objective + penalty_loss()
                 objective.backward()
