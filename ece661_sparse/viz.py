@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 import ipywidgets as widgets
 import matplotlib as mpl
@@ -81,7 +83,8 @@ _STYLE: dict[Any, Any] = {
 }
 
 _PIXELS_PER_INCH = 100
-_MIME = {"svg": "image/svg+xml", "png": "image/png"}
+_FORMATS = ("svg", "png")
+_SAFE = " /:=;,!*'()@$+-_.~?[]|"  # what a quoted data URI may contain as it is
 
 # Inline, since a <script> or an id would not survive every front end.
 _ON_INPUT = (
@@ -110,7 +113,21 @@ def _data_uri(fig: Figure, fmt: str) -> str:
             transparent=True,  # the page puts what suits it behind the lines
             metadata={"Date": None} if fmt == "svg" else {"Software": None},
         )
-    return f"data:{_MIME[fmt]};base64," + base64.b64encode(buffer.getvalue()).decode()
+    if fmt == "svg":
+        svg = _compact(buffer.getvalue().decode())
+        return "data:image/svg+xml," + quote(svg, _SAFE)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _compact(svg: str) -> str:
+    """A third smaller: no prologue, comments or line breaks, hundredths of a point."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", svg))
+    svg = re.sub(
+        r' (d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg
+    )
+    return svg.replace("'", "&apos;").replace('"', "'")  # the HTML around it needs "
 
 
 class Frames:
@@ -143,8 +160,8 @@ class Frames:
             raise ValueError("alt must say what the figure shows, got an empty text")
         if not 0 <= start < len(figs):
             raise ValueError(f"start={start} must be in 0..{len(figs) - 1}")
-        if fmt not in _MIME:
-            raise ValueError(f"fmt={fmt!r} must be one of {', '.join(_MIME)}")
+        if fmt not in _FORMATS:
+            raise ValueError(f"fmt={fmt!r} must be one of {', '.join(_FORMATS)}")
         self._labels, self._alts = list(labels), list(alts)
         self._name, self._start, self._caption = name, start, caption
         self._class = "viz-frames viz-photo" if photo else "viz-frames"

@@ -1,8 +1,9 @@
 """Figures are legible, reproducible, accessible HTML; explorers draw everywhere."""
 
-import base64
 import itertools
 import re
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -45,7 +46,7 @@ def test_show_is_one_image_with_its_text_and_caption():
     shown = viz.show(line(), "a line", "It <rises>.")
     (image,) = parsed(shown).find_all("img")
     assert image["alt"] == "a line"
-    assert image["src"].startswith("data:image/svg+xml;base64,")
+    assert image["src"].startswith("data:image/svg+xml,")
     assert parsed(shown).figcaption.text == "It <rises>."
     assert not parsed(shown).find("input")
     assert repr(shown) == "Figure: a line"
@@ -76,7 +77,7 @@ def test_html_works_in_every_front_end_and_refers_to_nothing_outside():
     page = BeautifulSoup(html, "html.parser")
     assert not page.find(["script", "link", "style"])
     assert not page.find(id=True)
-    assert "http" not in re.sub(r"base64,[\w+/=]+", "", html)
+    assert "http" not in re.sub(r'src="data:[^"]*"', "", html)
     for image in page.find_all("img"):
         assert "background:#fff" in image["style"]  # dark mode without our style sheet
 
@@ -88,7 +89,8 @@ def test_the_same_figure_gives_the_same_bytes(fmt):
 
 def test_fonts_travel_as_outlines_and_no_date_is_stored():
     source = parsed(viz.show(line(), "a line")).img["src"]
-    svg = base64.b64decode(source.split(",")[1]).decode()
+    svg = unquote(source.split(",", 1)[1])
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert "<text" not in svg
     assert "<dc:date>" not in svg
 

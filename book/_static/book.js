@@ -1,0 +1,11 @@
+// Opened from a folder, a page may not read its neighbours: search shows titles only.
+if (location.protocol === "file:") {
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+}
+
+// docutils puts entries of another role into its list of citations.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const entry of document.querySelectorAll("[role=list] > [role=doc-biblioentry]")) {
+    entry.setAttribute("role", "listitem");
+  }
+});
