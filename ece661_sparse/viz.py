@@ -120,9 +120,10 @@ def _data_uri(fig: Figure, fmt: str) -> str:
 
 
 def _compact(svg: str) -> str:
-    """A third smaller: no prologue, comments or line breaks, hundredths of a point."""
+    """A third smaller: no prologue, comments, names, line breaks or long decimals."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # names of parts, never referred to
     svg = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", svg))
     svg = re.sub(
         r' (d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg

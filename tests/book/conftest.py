@@ -83,16 +83,15 @@ class Visit:
     def __init__(self, context, address: str) -> None:
         self.errors: list[str] = []
         self.external: list[str] = []
-        self.loaded: dict[str, int] = {}
+        self._responses: list = []
         self._origin = "/".join(address.split("/", 3)[:3])
         context.route("**/*", self._cut)
         self.page = context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._listen)
         self.page.on("requestfailed", lambda request: self.errors.append(request.url))
-        self.page.on("response", self._weigh)
+        self.page.on("response", lambda response: self._responses.append(response))
         self.page.goto(address)
-        self.page.wait_for_load_state("networkidle")
         self.page.wait_for_function(
             "!window.MathJax?.startup?.promise || "
             "MathJax.startup.promise.then(() => true)"
@@ -110,9 +109,10 @@ class Visit:
         if message.type in ("error", "warning"):
             self.errors.append(message.text)
 
-    def _weigh(self, response) -> None:
-        if response.url.startswith("http") and response.ok:
-            self.loaded[response.url] = len(response.body())
+    def weight(self) -> dict[str, int]:
+        """Bytes of everything the page has loaded over http."""
+        loaded = {r.url: r for r in self._responses if r.url.startswith("http")}
+        return {url: len(response.body()) for url, response in loaded.items()}
 
 
 @pytest.fixture
