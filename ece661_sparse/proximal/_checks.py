@@ -65,7 +65,7 @@ def check_tensor(name: str, x: Tensor, out: Tensor | None = None) -> None:
 def check_coefficient(
     name: str, value: float | Tensor, x: Tensor, *, positive: bool = False
 ) -> None:
-    """Refuse a λ (>= 0) or a step (> 0) that is no number or does not broadcast to x."""
+    """Refuse a λ < 0 or a step <= 0, and a tensor that does not broadcast to x."""
     if not isinstance(value, Tensor):
         if positive:
             return check_number(name, value, above=0)
@@ -81,7 +81,7 @@ def check_coefficient(
         return None
     low, high = (bound.item() for bound in torch.aminmax(value.detach()))
     # a NaN anywhere makes both bounds NaN, and every comparison with it is False
-    if not (0 <= low and high < math.inf) or (positive and low == 0):
+    if not (low >= 0 and high < math.inf) or (positive and low == 0):
         raise ValueError(
             f"{name} must be finite and {'>' if positive else '>='} 0 everywhere, "
             f"got {name} from {low:g} to {high:g}"

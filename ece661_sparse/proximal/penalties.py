@@ -134,9 +134,9 @@ class Lq(Penalty):
 class QShrinkage(Penalty):
     r"""The penalty that q-shrinkage implies, :math:`q \le 1`. Source: Table I (iv).
 
-    The table says N/A: there is no closed form in x. With :math:`t \ge \lambda` the root
-    of :math:`t - \lambda^{2-q} t^{q-1} = |x|` and :math:`\ell = \ln(t/\lambda)`,
-    integrating :math:`P'(|x|) = t - |x|` gives
+    The table says N/A: there is no closed form in x. With the root
+    :math:`t \ge \lambda` of :math:`t - \lambda^{2-q} t^{q-1} = |x|` and
+    :math:`\ell = \ln(t/\lambda)`, integrating :math:`P'(|x|) = t - |x|` gives
 
     .. math:: P(x) = \lambda^2 \left[ \frac{e^{q\ell} - 1}{q}
                      - \frac{e^{(2q-2)\ell} - 1}{2} \right]

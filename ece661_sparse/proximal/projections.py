@@ -2,17 +2,27 @@ r"""Projections: the proximal operators of indicator functions.
 
 Slides: "Special case: ℓ0 as indicator function" (the projection step of iterative
 pruning) and "Optimization of Trimmed ℓ1" (the projection of the gate variable w).
+
+Each has one unknown number, a magnitude to cut at or a shift ν. A sample of the entries
+tells nearly where it is; then one or a few passes over all entries make it exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import overload
+import math
+from collections.abc import Iterator, Sequence
+from typing import cast, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ._checks import check_count, check_number, check_tensor
+from .operators import block_size, blockwise, hard, representable, widest
+
+STRIDE = 61  # of a sample; odd: does not fall in step with the rows of a tensor
+SMALL = 2**17  # nothing to gain from a sample of fewer entries, nor from float32
+LANES = 64  # neighbours that take turns, see _clip
 
 
 @overload
@@ -21,42 +31,151 @@ def project_top_n(x: Tensor, n: int, *, out: Tensor | None = None) -> Tensor: ..
 def project_top_n(
     x: Sequence[Tensor], n: int, *, out: Sequence[Tensor] | None = None
 ) -> list[Tensor]: ...
-def project_top_n(x, n, *, out=None):
+def project_top_n(
+    x: Tensor | Sequence[Tensor],
+    n: int,
+    *,
+    out: Tensor | Sequence[Tensor] | None = None,
+) -> Tensor | list[Tensor]:
     r"""Keep the n largest magnitudes, set the rest to zero.
 
     .. math:: \operatorname*{argmin}_z \|z - x\|^2 \;\text{ s.t. }\; \|z\|_0 \le n
 
+    Of equal magnitudes the first ones stay. Source: slide "Special case: ℓ0 as
+    indicator function".
+
     Args:
-        x: a floating point tensor, or several that share the n places.
-        n: entries to keep, :math:`0 \le n \le p`. Of equal magnitudes the first stay.
-        out: where to write the result, shaped like `x`; `x` itself works in place.
+        x: floating point tensor, or several that share the n places.
+        n: entries to keep, :math:`0 \le n \le p`, of all p entries.
+        out: where to write the result, shaped like x; x itself works in place.
 
     Returns:
-        `out`, or a new tensor (a list of tensors for a sequence).
+        `out`, or a new tensor; a list of tensors if x is a sequence.
 
     Raises:
-        ValueError: if an argument is outside its range, or `x` contains a NaN.
+        ValueError: n outside its range, or a NaN in x. On a GPU, where looking for
+            one would wait for the device, a NaN counts as largest instead.
     """
-    if isinstance(x, Tensor):
-        [result] = project_top_n([x], n, out=None if out is None else [out])
-        return result
-    outs = [None] * len(x) if out is None else list(out)
-    for tensor, target in zip(x, outs, strict=True):
-        check_tensor("x", tensor, target)
-    check_count("n", n, at_most=sum(tensor.numel() for tensor in x))
-    size = torch.cat([tensor.detach().abs().flatten() for tensor in x])
-    if not size.is_meta and size.isnan().any():
-        raise ValueError("x must not contain NaN")
-    order = size.argsort(descending=True, stable=True)
-    keep = torch.zeros_like(size, dtype=torch.bool).index_fill(0, order[:n], True)
-    masks = keep.split([tensor.numel() for tensor in x])
-    results = [
-        torch.where(m.view(t.shape), t, 0) for t, m in zip(x, masks, strict=True)
-    ]
+    tensors = [x] if isinstance(x, Tensor) else list(x)
     if out is None:
-        return results
+        outs: list[Tensor | None] = [None] * len(tensors)
+    else:
+        outs = [out] if isinstance(out, Tensor) else list(out)
+    for tensor, target in zip(tensors, outs, strict=True):
+        check_tensor("x", tensor, target)
+    check_count("n", n, at_most=sum(tensor.numel() for tensor in tensors))
+
+    recorded = out is None and torch.is_grad_enabled()
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    if on_cpu and not (recorded and any(tensor.requires_grad for tensor in tensors)):
+        results = _cut(tensors, n, outs)
+    else:
+        results = [
+            torch.where(mask, tensor, 0)
+            for mask, tensor in zip(_top_masks(tensors, n), tensors, strict=True)
+        ]
+        if out is not None:
+            with torch.no_grad():
+                pairs = zip(cast(list[Tensor], outs), results, strict=True)
+                results = [target.copy_(result) for target, result in pairs]
+    return results[0] if isinstance(x, Tensor) else results
+
+
+def _top_masks(tensors: list[Tensor], n: int) -> list[Tensor]:
+    """Which entries stay, without a value leaving the device."""
+    if not tensors:
+        return []
+    size = torch.cat([tensor.detach().abs().flatten() for tensor in tensors])
+    if n == 0:
+        keep = torch.zeros_like(size, dtype=torch.bool)
+    else:
+        threshold = size.topk(n, sorted=False).values.amin()
+        above = ~(size <= threshold)
+        ties = size == threshold
+        keep = above | (ties & (ties.cumsum(0) <= n - above.sum()))
+    masks = keep.split([tensor.numel() for tensor in tensors])
+    return [m.view(tensor.shape) for m, tensor in zip(masks, tensors, strict=True)]
+
+
+def _cut(tensors: list[Tensor], n: int, outs: Sequence[Tensor | None]) -> list[Tensor]:
+    """Zero what is below the n-th largest magnitude, and the last of those equal to it.
+
+    A hard threshold just below that magnitude, then the surplus of equal ones.
+    """
+    threshold, surplus = _nth_largest(tensors, n)
+    below = np.nextafter(threshold, type(threshold)(0)).item()
     with torch.no_grad():
-        return [o.copy_(r) for o, r in zip(outs, results, strict=True)]
+        results = [
+            blockwise(lambda x, out, _: hard(x, below, out), tensor, out, blocks=False)
+            for tensor, out in zip(tensors, outs, strict=True)
+        ]
+        for result in reversed(results if surplus else []):
+            flat = result.reshape(-1)
+            for block in reversed(flat.split(block_size(flat))):
+                ties = (block.abs() == threshold.item()).nonzero().squeeze(1)
+                last = ties[max(0, len(ties) - surplus) :]
+                block.index_fill_(0, last, 0)
+                surplus -= len(last)
+                if not surplus:
+                    break
+            if not result.is_contiguous():
+                result.copy_(flat.view(result.shape))
+    return results
+
+
+def _nth_largest(tensors: list[Tensor], n: int) -> tuple[np.floating, int]:
+    """The n-th largest magnitude, and how many entries too many are at or above it.
+
+    Only magnitudes near the one we look for are gathered and partitioned, never zeros:
+    a partition is slow when most entries are equal. Zero means that nothing has to go.
+    """
+    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
+    dtype = torch.float64 if wide else torch.float32
+    near = np.empty(sum(tensor.numel() for tensor in tensors), str(dtype)[6:])
+    none, all_ = near.dtype.type(0), near.dtype.type(np.inf)
+    if n == 0:
+        return all_, 0
+    smallest = np.nextafter(none, all_)
+    for low, high in (_guess(tensors, n, dtype), (smallest, all_)):
+        above = gathered = 0
+        for size in _magnitudes(tensors, dtype):
+            over = size > high
+            between = size[~(over | (size < max(low, smallest)))]  # a NaN is in here
+            above += int(np.count_nonzero(over))
+            near[gathered : gathered + len(between)] = between
+            gathered += len(between)
+        candidates, rank = near[:gathered], n - above
+        if np.isnan(candidates).any():
+            raise ValueError("x must not contain NaN, got x with NaN entries")
+        if 0 < rank <= gathered:
+            candidates.partition(gathered - rank)
+            threshold = candidates[gathered - rank]
+            return threshold, int(np.count_nonzero(candidates >= threshold)) - rank
+    return none, 0
+
+
+def _magnitudes(tensors: list[Tensor], dtype: torch.dtype) -> Iterator[np.ndarray]:
+    for tensor in tensors:
+        flat = tensor.detach().reshape(-1)
+        work = flat.new_empty(min(block_size(flat), len(flat)), dtype=dtype)
+        for block in flat.split(block_size(flat)):
+            yield torch.abs(block.to(dtype), out=work[: len(block)]).numpy()
+
+
+def _guess(
+    tensors: list[Tensor], n: int, dtype: torch.dtype
+) -> tuple[np.floating, np.floating]:
+    """Two magnitudes that very likely enclose the n-th largest, from a sample."""
+    total = sum(tensor.numel() for tensor in tensors)
+    stride = STRIDE if total > SMALL else 1
+    parts = [tensor.detach().reshape(-1)[::stride].abs() for tensor in tensors]
+    sample = np.sort(torch.cat([part.to(dtype) for part in parts]).numpy())
+    share = n / total
+    middle = (1 - share) * len(sample)
+    margin = 5 * (len(sample) * share * (1 - share)) ** 0.5 + 5
+    low, high = int(middle - margin), int(middle + margin)
+    bounded = np.concatenate([[0], sample, [np.inf]]).astype(sample.dtype)
+    return bounded[max(low + 1, 0)], bounded[min(high + 1, len(bounded) - 1)]
 
 
 def project_capped_simplex(
@@ -67,30 +186,102 @@ def project_capped_simplex(
     .. math:: \operatorname*{argmin}_w \|w - z\|^2
               \;\text{ s.t. }\; 0 \le w \le 1,\; \mathbf 1^\top w = \text{total}
 
-    The solution is :math:`w = \operatorname{clip}(z - \nu, 0, 1)`, with the number
-    :math:`\nu` for which the sum is right. The sum falls as ν grows, so bisection finds it.
+    The solution is :math:`w = \operatorname{clip}(z - \nu, 0, 1)`, where the number
+    :math:`\nu` makes the sum right. Source: slide "Optimization of Trimmed ℓ1", there
+    with total :math:`p - h`.
 
     Args:
         z: floating point tensor of any shape, p entries.
         total: the sum, :math:`0 \le \text{total} \le p`.
-        out: where to write the result; `z` itself works in place.
+        out: where to write the result; z itself works in place.
 
     Returns:
-        `out`, or a new tensor shaped like `z`.
+        `out`, or a new tensor shaped like z.
 
     Raises:
-        ValueError: if an argument is outside its range.
+        ValueError: total outside its range, or an entry of z that is not finite.
     """
     check_tensor("z", z, out)
     check_number("total", total, at_least=0, at_most=z.numel())
-    wide = z.double()
-    low, high = wide.min() - 1, wide.max()
-    for _ in range(100):
-        nu = (low + high) / 2
-        too_large = (wide - nu).clamp(0, 1).sum() > total
-        low, high = torch.where(too_large, nu, low), torch.where(too_large, high, nu)
-    w = (wide - (low + high) / 2).clamp(0, 1).to(z.dtype)
-    if out is None:
-        return w
+    flat = z.detach().reshape(-1)
+    if z.dtype != torch.float64:
+        flat = widest(flat) if z.numel() <= SMALL else flat.float()
+    nu = 0.0 if z.is_meta else _shift(flat, total)[0]
+    if z.is_meta or (out is None and torch.is_grad_enabled() and z.requires_grad):
+        # a last Newton step on ν, recorded by autograd, carries the derivative of ν
+        w = z - nu
+        inside = ((w > 0) & (w < 1)).sum().clamp(min=1)
+        w = (w - (w.clamp(0, 1).sum() - total) / inside).clamp(0, 1)
+        return w if out is None else out.copy_(w)
     with torch.no_grad():
-        return out.copy_(w)
+        out = torch.empty_like(z) if out is None else out
+        direct = out.is_contiguous() and out.dtype == flat.dtype
+        w = out.view(-1) if direct else torch.empty_like(flat)
+        _clip(flat, nu, w)
+        return out if direct else out.copy_(w.view(z.shape))
+
+
+def _shift(z: Tensor, total: float) -> tuple[float, float]:
+    """Solve Σ clip(z − ν, 0, 1) = total; also how fast the sum falls there.
+
+    A secant method inside a bracket. It starts at the solution for a sample.
+    """
+    p = len(z)
+    if p == 0:
+        return 0.0, 0.0
+    low, high = (bound.item() for bound in z.aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"z must be finite, got entries from {low} to {high}")
+    low -= 1  # the sum is p at this ν and 0 at the other end
+    if total in (0, p):
+        return (low if total else high), 0.0
+    nu, slope = (low + high) / 2, float(p)
+    if p > SMALL:
+        sample = z[::STRIDE].contiguous()
+        nu, slope = _shift(sample, total * len(sample) / p)
+        slope *= p / len(sample)
+
+    tolerance = total * max(torch.finfo(z.dtype).eps / 128, 1e-14)
+    excess = _clipped_sum(z, nu) - total
+    while abs(excess) > tolerance:
+        if excess > 0:
+            low = nu
+        else:
+            high = nu
+        last, last_excess = nu, excess
+        nu = last + excess / slope if slope > 0 else math.nan
+        if nu == last:  # as near as numbers get
+            break
+        if not low < nu < high:
+            nu = (low + high) / 2
+            if nu in (low, high):
+                break
+        excess = _clipped_sum(z, nu) - total
+        slope = (last_excess - excess) / (nu - last)
+    return nu, slope
+
+
+def _clipped_sum(z: Tensor, nu: float) -> float:
+    """Σ clip(z − ν, 0, 1) = Σ clip(z, ν, ν + 1) − pν, in float64."""
+    total = widest(z.new_zeros(()))
+    wide = total.new_empty(min(block_size(z), len(z)))
+    for block in z.split(block_size(z)):
+        total += wide[: len(block)].copy_(block).clamp_(nu, nu + 1).sum()
+    return total.item() - len(z) * nu
+
+
+def _clip(z: Tensor, nu: float, out: Tensor) -> None:
+    """Write clip(z − ν, 0, 1).
+
+    A rounded ν would shift all entries the same way, and their sum by more than its
+    tolerance. So what rounding leaves of ν is subtracted in units of the spacing of
+    numbers just below 1, and neighbours take turns in getting one unit more or less.
+    """
+    unit = torch.finfo(z.dtype).eps / 2
+    (near,) = representable(z.dtype, nu // unit * unit)
+    units, rest = divmod((nu - near) / unit, 1)
+    lanes = torch.arange(LANES, device=z.device) < round(rest * LANES)
+    size = block_size(z)
+    fine = ((lanes + units) * unit).to(z.dtype).repeat(min(size, len(z)) // LANES + 1)
+    for block, w in zip(z.split(size), out.split(size), strict=True):
+        torch.sub(block, near, out=w).sub_(fine[: len(w)]).clamp_(0, 1)
