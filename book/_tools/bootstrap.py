@@ -35,5 +35,5 @@ if importlib.util.find_spec("ece661_sparse") is None:
             text=True,
         )
     if done.returncode:
-        raise RuntimeError(f"pip could not install {source}:\n{done.stderr}")
+        raise RuntimeError(f"pip failed on {source}:\n{done.stderr}")
     importlib.invalidate_caches()

@@ -16,7 +16,7 @@ import argparse
 import os
 import re
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = partial(refresh, check=options.check, timeout=options.timeout)
     bad = ("failed", "changed") if options.check else ("failed",)
     status = 0
-    with ProcessPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(options.jobs) as pool:
         for path, outcome in zip(paths, pool.map(run, paths), strict=True):
             print(f"{path}: {outcome}", flush=True)
             status |= outcome.startswith(bad)

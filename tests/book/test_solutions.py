@@ -9,7 +9,7 @@ from refresh import execute, notebooks
 
 from ece661_sparse.exercises import exercises, solution_source
 
-CHECK = re.compile(r'^(\w+) = check\("(\w+)", (\w+)\)$', re.MULTILINE)
+CHECK = re.compile(r'^(\w+) = check\(\s*"(\w+)",\s*(\w+)\s*\)$', re.MULTILINE)
 
 
 def solved(cell):
