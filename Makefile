@@ -33,6 +33,7 @@ lab: $(READY)    ## open the notebooks in JupyterLab
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt jupyterlab
 	$(BIN)/jupyter lab book
 
+test: export OMP_NUM_THREADS := 1   # one core for each of the JOBS
 test: $(READY) lint   ## lint, unit tests, browser tests, every notebook compared with its stored outputs
 	$(BIN)/python -m pytest tests -n $(JOBS) --dist loadscope
 	$(BIN)/python -m pytest book -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
@@ -43,6 +44,7 @@ lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff format --check ece661_sparse tests book/_tools
 	$(BIN)/mypy
 
+refresh: export OMP_NUM_THREADS := 1
 refresh: $(READY)   ## run the notebooks and store their outputs, normalised
 	$(BIN)/python book/_tools/refresh.py -j $(JOBS) $(NOTEBOOKS)
 

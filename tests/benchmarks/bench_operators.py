@@ -1,0 +1,127 @@
+"""Operators at ten million entries, in place, against one pass over the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from ece661_sparse.proximal import (
+    prox_firm,
+    prox_l0,
+    prox_l1,
+    prox_lq,
+    prox_mcp,
+    prox_scad,
+)
+from tests.benchmarks.harness import Bar
+
+SIZE = 10_000_000
+
+
+def kept_by_lq(x: Tensor, share: float, q: float) -> float:
+    """The lam at which the lq operator keeps this share of the entries."""
+    threshold = x[:100_000].abs().quantile(1 - share).item()
+    # tau is proportional to lam ** (1 / (2 - q))
+    beta = (2 * (1 - q)) ** (1 / (2 - q))
+    tau = beta + q * beta ** (q - 1)
+    return (threshold / tau) ** (2 - q)
+
+
+def bars() -> list[Bar]:
+    source = torch.randn(SIZE, generator=torch.Generator().manual_seed(0))
+    x, other = source.clone(), source.clone()
+    lam = kept_by_lq(source, 0.1, 0.5)
+
+    def against_memory(
+        name: str, operator: Callable[[], object], at_most: float
+    ) -> Bar:
+        return Bar(
+            f"{name}, in place, against mul_",
+            ours=operator,
+            theirs=lambda: other.mul_(1.0),
+            prepare=lambda: x.copy_(source),
+            at_most=at_most,
+        )
+
+    return [
+        against_memory("soft", lambda: prox_l1(x, 0.5, out=x), 1.3),
+        against_memory("hard", lambda: prox_l0(x, 0.5, out=x), 1.3),
+        against_memory("MCP", lambda: prox_mcp(x, 0.5, 3.0, out=x), 3.6),
+        against_memory("firm", lambda: prox_firm(x, 0.5, 1.5, out=x), 3.6),
+        against_memory("SCAD", lambda: prox_scad(x, 0.5, 3.7, out=x), 5.4),
+        against_memory(
+            "lq, 10 % kept", lambda: prox_lq(x, lam, 0.5, step=1.0, out=x), 25
+        ),
+        *against_peers(source),
+    ]
+
+
+def against_peers(source: Tensor) -> list[Bar]:
+    """pyproximal (at least 5 times faster) and skglm (at least 3 times)."""
+    import pyproximal
+    from skglm.utils import prox_funcs
+
+    part = source[:1_000_000].double()
+    x, array = part.clone(), part.numpy().copy()
+    lam_half = kept_by_lq(part, 0.1, 1 / 2)
+    lam_two_thirds = kept_by_lq(part, 0.1, 2 / 3)
+
+    def pair(
+        name: str, operator: Callable, peer: Callable[[], object], least: float
+    ) -> Bar:
+        return Bar(
+            name,
+            ours=lambda: operator(x, out=x),
+            theirs=peer,
+            prepare=lambda: x.copy_(part),
+            at_least=least,
+        )
+
+    def entrywise(scalar: Callable, *parameters: float) -> Callable[[], object]:
+        """skglm's operators take one number; numba compiles the loop over them."""
+        out = np.empty_like(array)
+
+        @numba.njit
+        def loop(values: np.ndarray, out: np.ndarray) -> None:
+            for j in range(values.shape[0]):
+                out[j] = scalar(values[j], *parameters)
+
+        return lambda: loop(array, out)
+
+    soft = partial(prox_l1, lam=0.5)
+    mcp = partial(prox_mcp, lam=0.5, gamma=3.0)
+    scad = partial(prox_scad, lam=0.5, a=3.7)
+    half = partial(prox_lq, lam=lam_half, q=1 / 2)
+    two_thirds = partial(prox_lq, lam=lam_two_thirds, q=2 / 3)
+    their_soft, their_scad = pyproximal.L1(0.5), pyproximal.SCAD(0.5, 3.7)
+    return [
+        pair("soft against pyproximal", soft, lambda: their_soft.prox(array, 1.0), 5),
+        pair("SCAD against pyproximal", scad, lambda: their_scad.prox(array, 1.0), 5),
+        pair("soft against skglm", soft, entrywise(prox_funcs.ST, 0.5), 3),
+        pair(
+            "MCP against skglm", mcp, entrywise(prox_funcs.prox_MCP, 1.0, 0.5, 3.0), 3
+        ),
+        pair(
+            "SCAD against skglm",
+            scad,
+            entrywise(prox_funcs.prox_SCAD, 1.0, 0.5, 3.7),
+            3,
+        ),
+        pair(
+            "l1/2, 10 % kept, against skglm",
+            half,
+            entrywise(prox_funcs.prox_05, lam_half),
+            3,
+        ),
+        pair(
+            "l2/3, 10 % kept, against skglm",
+            two_thirds,
+            entrywise(prox_funcs.prox_2_3, lam_two_thirds),
+            3,
+        ),
+    ]
