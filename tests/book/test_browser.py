@@ -43,7 +43,7 @@ def test_page(visit, server, page, theme, width):
     )
     heaviest_first = sorted(visited.weight().items(), key=lambda pair: -pair[1])
     total = sum(size for _, size in heaviest_first)
-    assert MEGABYTE < total < 5 * MEGABYTE, heaviest_first[:5]
+    assert MEGABYTE / 2 < total < 5 * MEGABYTE, heaviest_first[:5]
     found = Axe().run(visited.page).response["violations"]
     serious = [
         (violation["id"], node["target"], node["failureSummary"])
