@@ -36,7 +36,6 @@ def train(
     epochs: int,
     batch_size: int = 100,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    penalty_loss: Callable[[], Tensor] | None = None,
     scheduler: LRScheduler | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -55,9 +54,8 @@ def train(
         epochs: passes over the images, counted from the very first run when a
             checkpoint is resumed.
         batch_size: images a step; the last batch of an epoch may be smaller.
-        loss: ``loss(logits, labels)``, a mean over the batch.
-        penalty_loss: a term added to every batch's loss, for example a penalty on
-            the weights whose subgradient shall be followed.
+        loss: ``loss(logits, labels)``, a mean over the batch; a penalty on the weights
+            whose subgradient shall be followed is added here (``regularized``).
         scheduler: learning-rate schedule, advanced once an epoch.
         seed: of the batches.
         progress: show a progress bar.
@@ -67,7 +65,7 @@ def train(
 
     Returns:
         A dictionary per epoch: ``epoch`` (from 1), ``loss`` (mean over the epoch's
-        images, penalty_loss included), and what ``evaluate`` returned.
+        images), and what ``evaluate`` returned.
 
     Raises:
         ValueError: ``epochs`` or ``batch_size`` below 1; a checkpoint that is
@@ -92,8 +90,6 @@ def train(
                 optimizer.zero_grad()
                 x, y = images.x.index_select(0, index), images.y[index]
                 objective = loss(model(x), y)
-                if penalty_loss is not None:
-                    objective = objective + penalty_loss()
                 objective.backward()
                 optimizer.step()
                 total += objective.detach() * len(index)

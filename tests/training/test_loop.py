@@ -89,30 +89,6 @@ def test_training_learns_and_reports_what_evaluate_returns():
     assert history[-1]["loss"] < history[0]["loss"] / 2
 
 
-def test_penalty_loss_is_added_to_every_batch():
-    images = two_classes()
-    plain, penalised = make()[0], make()[0]
-    history = []
-    for model, penalty_loss in (
-        (plain, None),
-        (penalised, lambda: 5.0 + 0 * penalised[1].bias.sum()),
-    ):
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        history.append(
-            train(
-                model,
-                optimizer,
-                images,
-                epochs=1,
-                batch_size=25,
-                penalty_loss=penalty_loss,
-                progress=False,
-            )
-        )
-    assert torch.equal(plain[1].weight, penalised[1].weight)
-    assert history[1][0]["loss"] - history[0][0]["loss"] == pytest.approx(5, abs=1e-5)
-
-
 def test_loss_and_scheduler_are_used():
     model, optimizer = make()
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
