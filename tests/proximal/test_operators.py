@@ -1,0 +1,750 @@
+"""Proximal operators against brute force, independently written penalties, limits."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ece661_sparse.proximal import (
+    L0,
+    L1,
+    MCP,
+    SCAD,
+    Firm,
+    Lq,
+    QShrinkage,
+    prox_firm,
+    prox_l0,
+    prox_l1,
+    prox_lq,
+    prox_mcp,
+    prox_q_shrinkage,
+    prox_scad,
+)
+
+# --- the penalties once more, from the slides and by numeric integration --------------
+
+REACH = 100.0  # integrals go this far
+
+
+def integrate(slope, until):
+    """Integrate a slope from 0; the result is a function of |z|."""
+    at = np.linspace(0, until, 200_001)
+    heights = slope(at)
+    area = np.cumsum((heights[1:] + heights[:-1]) / 2 * np.diff(at))
+    return lambda z: np.interp(np.abs(z), at, np.concatenate(([0.0], area)))
+
+
+def slide_l0(z, lam):
+    return lam * (z != 0)
+
+
+def slide_l1(z, lam):
+    return lam * np.abs(z)
+
+
+def slide_lq(z, lam, q):
+    return lam * np.abs(z) ** q
+
+
+def slide_scad(z, lam, a):
+    z = np.abs(z)
+    bend = (2 * a * lam * z - z**2 - lam**2) / (2 * (a - 1))
+    flat = (a + 1) * lam**2 / 2
+    return np.select([z < lam, z < a * lam], [lam * z, bend], flat)
+
+
+def slide_mcp(z, lam, gamma):
+    return slide_firm(z, lam, gamma * lam)
+
+
+def slide_firm(z, lam, mu):
+    """λ ∫ max(1 − t/μ, 0) dt, constant from μ on."""
+    return integrate(lambda t: lam * np.maximum(1 - t / mu, 0), mu)(z)
+
+
+def slide_q_shrinkage(z, lam, q):
+    """P′(y) = t − y for y = t − λ^(2−q) t^(q−1): what the slide minimises."""
+    t = np.geomspace(lam, REACH, 100_001)
+    slope = lam ** (2 - q) * t ** (q - 1)
+    y = t - slope
+    area = np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(y))
+    return np.interp(np.abs(z), y, np.concatenate(([0.0], area)))
+
+
+# --- one entry for every penalty ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the tests have to know about a penalty.
+
+    Attributes:
+        prox: the operator.
+        penalty: the class with the same parameters.
+        value: P(z), written independently, of z and the same parameters.
+        samples: of λ and the step, parameters over the whole valid range.
+        zero_until: of λ, the step and the parameters, the threshold.
+        same_beyond: likewise, from where on the operator is the identity.
+        middle: likewise, any other knot.
+    """
+
+    prox: Callable
+    penalty: type
+    value: Callable
+    samples: Callable
+    zero_until: Callable
+    same_beyond: Callable | None = None
+    middle: Callable | None = None
+
+
+EDGE = 1 + 1e-3
+
+
+def lq_threshold(lam, step, q):
+    beta = (2 * step * lam * (1 - q)) ** (1 / (2 - q))
+    return beta + step * lam * q * beta ** (q - 1)
+
+
+CASES = {
+    "l0": Case(
+        prox_l0,
+        L0,
+        slide_l0,
+        lambda lam, step: [{}],
+        lambda lam, step: math.sqrt(2 * step * lam),
+        lambda lam, step: math.sqrt(2 * step * lam),
+    ),
+    "l1": Case(
+        prox_l1,
+        L1,
+        slide_l1,
+        lambda lam, step: [{}],
+        lambda lam, step: step * lam,
+    ),
+    "lq": Case(
+        prox_lq,
+        Lq,
+        slide_lq,
+        lambda lam, step: [{"q": q} for q in (0.01, 0.3, 0.5, 2 / 3, 0.9, 0.99)],
+        lq_threshold,
+    ),
+    "q_shrinkage": Case(
+        prox_q_shrinkage,
+        QShrinkage,
+        slide_q_shrinkage,
+        lambda lam, step: [
+            {"q": q}
+            for q in (-5, 0, 0.5, 0.9, 1)
+            if q == 1 or step < 1 + 1 / (1 - q) - 1e-3
+        ],
+        lambda lam, step, q: step * lam,
+    ),
+    "scad": Case(
+        prox_scad,
+        SCAD,
+        slide_scad,
+        lambda lam, step: [
+            {"a": max(2, 1 + step) + extra} for extra in (1e-3, 0.3, 1.7, 50)
+        ],
+        lambda lam, step, a: step * lam,
+        lambda lam, step, a: a * lam,
+        lambda lam, step, a: (1 + step) * lam,
+    ),
+    "mcp": Case(
+        prox_mcp,
+        MCP,
+        slide_mcp,
+        lambda lam, step: [
+            {"gamma": max(1, step) * factor} for factor in (EDGE, 1.2, 3, 50)
+        ],
+        lambda lam, step, gamma: step * lam,
+        lambda lam, step, gamma: gamma * lam,
+    ),
+    "firm": Case(
+        prox_firm,
+        Firm,
+        slide_firm,
+        lambda lam, step: [
+            {"mu": max(1, step) * lam * factor} for factor in (EDGE, 1.2, 3, 50)
+        ],
+        lambda lam, step, mu: step * lam,
+        lambda lam, step, mu: mu,
+    ),
+}
+STEPS = (0.1, 0.25, 0.5, 0.75, 1, 1.1, 2)
+LAM = 0.8
+
+
+def every_parameter(*places):
+    """All samples of all cases, for every pair of λ and step."""
+    return pytest.mark.parametrize(
+        ("case", "lam", "step", "parameters"),
+        [
+            pytest.param(case, lam, step, p, id=f"{name}-{lam}-{step}-{[*p.values()]}")
+            for name, case in CASES.items()
+            for lam, step in places
+            for p in case.samples(lam, step)
+        ],
+    )
+
+
+at_every_step = every_parameter(*((LAM, step) for step in STEPS), (0.05, 0.5), (2.5, 1))
+at_some_steps = every_parameter((LAM, 0.5), (LAM, 1), (LAM, 2))
+
+# one sample each, none at the edge of its range
+PLAIN = {name: (case, case.samples(LAM, 1)[-2:][0]) for name, case in CASES.items()}
+every_operator = pytest.mark.parametrize(
+    ("case", "parameters"), PLAIN.values(), ids=PLAIN
+)
+
+
+def double(x):
+    return torch.as_tensor(x, dtype=torch.float64)
+
+
+def noise(*shape, dtype=torch.float32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.randn(*shape, generator=generator).to(dtype)
+
+
+# --- argmin ---------------------------------------------------------------------------
+
+
+@at_every_step
+def test_no_point_of_a_dense_grid_is_better(case, lam, step, parameters):
+    knots = [case.zero_until(lam, step, **parameters)]
+    if case.same_beyond:
+        knots.append(case.same_beyond(lam, step, **parameters))
+    near = [knot * (1 + shift) for knot in knots for shift in (-1e-3, 0, 1e-3)]
+    x = np.concatenate((np.linspace(-1, 5, 31), near, [-40.0]))
+    z = np.concatenate((np.linspace(-2, 6, 8_001), x, [0.0]))
+    prox = case.prox(double(x), lam, step=step, **parameters).numpy()
+
+    def ours(z):
+        return case.penalty(lam, **parameters).value(double(z)).numpy()
+
+    def theirs(z):
+        return case.value(z, lam, **parameters)
+
+    for value in (ours, theirs):
+        best = (step * value(z) + (z - x[:, None]) ** 2 / 2).min(axis=1)
+        found = step * value(prox) + (prox - x) ** 2 / 2
+        assert (found <= best + 1e-6).all(), x[found > best + 1e-6]
+
+
+@at_every_step
+def test_stationary_where_it_is_not_zero(case, lam, step, parameters):
+    """Sharper than a grid: step·P′(z) + z − x = 0, by autograd of the value."""
+    x = double(np.linspace(-6, 6, 601))
+    z = case.prox(x, lam, step=step, **parameters)
+    x, z = x[z != 0], z[z != 0].requires_grad_()
+    case.penalty(lam, **parameters).value(z).sum().backward()
+    torch.testing.assert_close(x, step * z.grad + z.detach(), rtol=0, atol=1e-9)
+
+
+# --- properties -----------------------------------------------------------------------
+
+entries = st.lists(st.floats(-12, 12), min_size=1, max_size=12)
+few = settings(max_examples=120)
+
+
+@st.composite
+def problems(draw, names=tuple(CASES)):
+    """A case, its λ, step and other parameters."""
+    case = CASES[draw(st.sampled_from(names))]
+    lam, step = draw(st.floats(0.01, 3)), draw(st.floats(0.05, 4))
+    return case, lam, step, draw(st.sampled_from(case.samples(lam, step)))
+
+
+@few
+@given(problems(), entries)
+def test_odd(problem, x):
+    case, lam, step, parameters = problem
+    x = double(x)
+    positive = case.prox(x, lam, step=step, **parameters)
+    assert torch.equal(case.prox(-x, lam, step=step, **parameters), -positive)
+
+
+@few
+@given(problems(), entries)
+def test_monotone_and_never_larger_than_x(problem, x):
+    case, lam, step, parameters = problem
+    x = double(sorted(x))
+    z = case.prox(x, lam, step=step, **parameters)
+    assert (z.diff() >= -1e-9).all()
+    assert (z.abs() <= x.abs() * (1 + 1e-12)).all()
+    assert (z * x >= 0).all()
+
+
+@few
+@given(problems(names=("l1",)), entries, st.floats(-5, 5))
+def test_l1_is_nonexpansive(problem, x, shift):
+    case, lam, step, _ = problem
+    x = double(x)
+    moved = case.prox(x + shift, lam, step=step) - case.prox(x, lam, step=step)
+    assert (moved.abs() <= abs(shift) + 1e-12).all()
+
+
+@few
+@given(problems(), st.floats(0, 1 - 1e-6), st.booleans())
+def test_exactly_zero_up_to_the_threshold(problem, share, single):
+    case, lam, step, parameters = problem
+    x = share * case.zero_until(lam, step, **parameters)
+    x = torch.tensor([x, -x, 0.0], dtype=torch.float32 if single else torch.float64)
+    assert not case.prox(x, lam, step=step, **parameters).any()
+
+
+@few
+@given(problems(), st.floats(1e-6, 1))
+def test_not_zero_beyond_the_threshold(problem, share):
+    case, lam, step, parameters = problem
+    x = double(1 + share) * case.zero_until(lam, step, **parameters)
+    assert case.prox(x, lam, step=step, **parameters) > 0
+
+
+# parameters a little inside the edge of their range, where the slope is 1 / edge
+FLAT_END = {
+    "l0": lambda lam, step, edge: {},
+    "scad": lambda lam, step, edge: {"a": max(2, 1 + step) + edge},
+    "mcp": lambda lam, step, edge: {"gamma": max(1, step) * (1 + edge)},
+    "firm": lambda lam, step, edge: {"mu": max(1, step) * lam * (1 + edge)},
+}
+
+
+@pytest.mark.parametrize("name", FLAT_END)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("step", [0.1, 1, 2.5])
+@pytest.mark.parametrize("edge", [1e-6, 1e-3, 1])
+def test_identity_beyond_the_last_knot(name, dtype, step, edge):
+    case, parameters = CASES[name], FLAT_END[name](0.3, step, edge)
+    # two units in the last place: a knot is rounded like everything else
+    last = case.same_beyond(0.3, step, **parameters) * (1 + 2 * torch.finfo(dtype).eps)
+    x = torch.linspace(last, 3 * last, 2_000, dtype=torch.float64).to(dtype)
+    x = torch.cat((x, -x, x * 1e20))
+    assert torch.equal(case.prox(x, 0.3, step=step, **parameters), x)
+
+
+@pytest.mark.parametrize("name", FLAT_END)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("step", [0.1, 1, 2.5])
+def test_steep_lines_stay_between_zero_and_x(name, dtype, step):
+    """Slope 10⁶: rounding must not carry the line beyond x."""
+    parameters = FLAT_END[name](0.3, step, 1e-6)
+    x = torch.linspace(0, 3, 30_001, dtype=dtype)
+    z = CASES[name].prox(x, 0.3, step=step, **parameters)
+    assert ((z >= 0) & (z <= x * (1 + 1e-6))).all()
+
+
+@every_operator
+def test_zero_lam_is_the_identity(case, parameters):
+    x = noise(50)
+    assert torch.equal(case.prox(x, 0, **parameters), x)
+    assert torch.equal(case.prox(x, 0.0, step=0.5, **parameters, out=x.clone()), x)
+
+
+# --- identities and limits ------------------------------------------------------------
+
+LINE = torch.linspace(-5, 5, 2_001, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.5, 1, 1.5])
+@pytest.mark.parametrize("gamma", [1.6, 3, 30])
+def test_mcp_is_firm_with_mu_gamma_lam(gamma, step):
+    mcp = prox_mcp(LINE, LAM, gamma, step)
+    torch.testing.assert_close(prox_firm(LINE, LAM, gamma * LAM, step), mcp)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.5, 0.9])
+def test_a_step_moves_both_parameters_of_mcp(step):
+    expected = prox_mcp(LINE, step * LAM, 3.0 / step)
+    torch.testing.assert_close(prox_mcp(LINE, LAM, 3.0, step), expected)
+
+
+def test_scaling_lam_alone_is_wrong_for_mcp_and_scad():
+    """The bug that libraries have shipped, and its size."""
+    for prox, parameter, size in ((prox_mcp, 2.5, 0.25), (prox_scad, 3.7, 0.336)):
+        right, wrong = (
+            prox(LINE, LAM, parameter, 0.5),
+            prox(LINE, 0.5 * LAM, parameter, 1.0),
+        )
+        assert (right - wrong).abs().max().item() == pytest.approx(size, abs=0.005)
+
+
+def test_scaling_lam_alone_is_right_for_the_others():
+    for prox in (prox_l0, prox_l1, prox_lq):
+        expected = prox(LINE, 0.5 * LAM)
+        torch.testing.assert_close(prox(LINE, LAM, step=0.5), expected)
+
+
+@pytest.mark.parametrize("lam", [0.05, 0.8, 3])
+def test_lq_one_half_has_a_closed_form(lam):
+    threshold = 1.5 * lam ** (2 / 3)
+    t = LINE[LINE.abs() > threshold].abs()
+    angle = torch.acos(lam / 4 * (t / 3) ** -1.5)
+    expected = 2 / 3 * t * (1 + torch.cos(2 / 3 * (math.pi - angle)))
+    torch.testing.assert_close(prox_lq(t, lam, 0.5), expected, rtol=1e-11, atol=0)
+    assert not prox_lq(LINE[LINE.abs() <= threshold], lam, 0.5).any()
+
+
+@pytest.mark.parametrize("lam", [0.05, 0.8, 2])
+def test_lq_two_thirds_has_a_closed_form(lam):
+    """With s = y^(1/3) the stationary points are the roots of s⁴ − ts + 2λ/3."""
+    threshold = 2 * (2 * lam / 3) ** 0.75
+    assert not prox_lq(double([threshold * 0.9999]), lam, 2 / 3).any()
+    for t in (threshold * 1.0001, 1.1 * threshold, 5 * threshold):
+        roots = np.roots([1, 0, 0, -t, 2 * lam / 3])
+        s = max(root.real for root in roots if abs(root.imag) < 1e-9)
+        assert prox_lq(double([t]), lam, 2 / 3).item() == pytest.approx(s**3, rel=1e-9)
+
+
+@pytest.mark.parametrize("q", [0.01, 0.3, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("step", [0.5, 1, 2])
+def test_lq_jumps_to_beta_where_zero_is_as_good(q, step):
+    low, high = 0.0, 10.0
+    for _ in range(60):  # the place of the jump, from the operator alone
+        middle = (low + high) / 2
+        zero = prox_lq(double([middle]), LAM, q, step).item() == 0
+        low, high = (middle, high) if zero else (low, middle)
+    beta = prox_lq(double([high]), LAM, q, step).item()
+    assert high == pytest.approx(lq_threshold(LAM, step, q), rel=1e-9)
+    assert beta == pytest.approx((2 * step * LAM * (1 - q)) ** (1 / (2 - q)), rel=1e-6)
+    objective = step * LAM * beta**q + (beta - high) ** 2 / 2
+    assert objective == pytest.approx(high**2 / 2, rel=1e-9)
+
+
+def test_limits_of_lq():
+    hard = prox_lq(LINE, LAM, 1e-5)
+    away = (LINE.abs() - math.sqrt(2 * LAM)).abs() > 1e-3
+    torch.testing.assert_close(hard[away], prox_l0(LINE, LAM)[away], rtol=0, atol=1e-4)
+    soft = prox_lq(LINE, LAM, 1 - 1e-7)
+    torch.testing.assert_close(soft, prox_l1(LINE, LAM), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("step", [0.5, 1, 2])
+def test_scad_mcp_and_firm_tend_to_soft(step):
+    soft = prox_l1(LINE, LAM, step)
+    for z in (
+        prox_scad(LINE, LAM, 1e7, step),
+        prox_mcp(LINE, LAM, 1e7, step),
+        prox_firm(LINE, LAM, 1e7, step),
+    ):
+        torch.testing.assert_close(z, soft, rtol=0, atol=1e-5)
+
+
+def hard_at_lam(x):
+    return torch.where(x.abs() > LAM, x, 0)
+
+
+def test_mcp_tends_to_hard_at_lam():
+    away = LINE[(LINE.abs() - LAM).abs() > 1e-3]
+    z = prox_mcp(away, LAM, 1 + 1e-4)
+    torch.testing.assert_close(z, hard_at_lam(away), rtol=0, atol=1e-4)
+
+
+def test_q_shrinkage_between_soft_and_hard_at_lam():
+    torch.testing.assert_close(prox_q_shrinkage(LINE, LAM, 1), prox_l1(LINE, LAM))
+    for step in (0.5, 3):
+        soft = prox_l1(LINE, LAM, step)
+        torch.testing.assert_close(prox_q_shrinkage(LINE, LAM, 1, step), soft)
+    away = LINE[(LINE.abs() - LAM).abs() > 0.02 * LAM]
+    z = prox_q_shrinkage(away, LAM, -1000)
+    torch.testing.assert_close(z, hard_at_lam(away), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("q", [-5, 0, 0.5, 0.9])
+def test_q_shrinkage_at_step_one_is_the_slide(q):
+    size = LINE.abs()
+    slide = (size - LAM ** (2 - q) * size ** (q - 1)).clamp(min=0) * LINE.sign()
+    slide = torch.where(LINE == 0, 0, slide)
+    torch.testing.assert_close(prox_q_shrinkage(LINE, LAM, q), slide)
+
+
+@pytest.mark.parametrize("step", [0.25, 1, 1.5])
+def test_firm_is_a_blend_of_two_soft_thresholds(step):
+    mu, low = 2.1, step * LAM
+    w = low / (mu - low)
+    blend = (1 + w) * F.softshrink(LINE, low) - w * F.softshrink(LINE, mu)
+    torch.testing.assert_close(prox_firm(LINE, LAM, mu, step), blend)
+
+
+@pytest.mark.parametrize("step", [0.25, 1, 1.5])
+def test_scad_is_a_sum_of_three_soft_thresholds(step):
+    a, low = 3.7, step * LAM
+    w = step / (a - 1 - step)
+    total = F.softshrink(LINE, low) + w * (
+        F.softshrink(LINE, (1 + step) * LAM) - F.softshrink(LINE, a * LAM)
+    )
+    torch.testing.assert_close(prox_scad(LINE, LAM, a, step), total)
+
+
+# --- tensors of every kind ------------------------------------------------------------
+
+
+@at_some_steps
+def test_float32_agrees_with_float64(case, lam, step, parameters):
+    """But for a rounding of x, which a jump or a steep slope makes visible."""
+    x = noise(1000).abs()
+    z = case.prox(x, lam, step=step, **parameters)
+    least, most = (
+        case.prox(x.double() * (1 + shift), lam, step=step, **parameters)
+        for shift in (-1e-6, 1e-6)
+    )
+    assert ((z >= least - 1e-6) & (z <= most + 1e-6)).all()
+
+
+@every_operator
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_float32_rounded_once(case, parameters, dtype):
+    x = noise(3000, dtype=dtype)
+    expected = case.prox(x.float(), LAM, step=0.7, **parameters).to(dtype)
+    assert torch.equal(case.prox(x, LAM, step=0.7, **parameters), expected)
+    assert torch.equal(case.prox(x, LAM, step=0.7, **parameters, out=x), expected)
+
+
+@every_operator
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_tensors_equal_their_pieces(case, parameters, dtype):
+    """Some code works block by block: no entry may be forgotten or done twice."""
+    x = noise(300_001, dtype=dtype)
+    pieces = [case.prox(piece, LAM, **parameters) for piece in x.split(7_001)]
+    expected = torch.cat(pieces)
+    assert torch.equal(case.prox(x, LAM, **parameters), expected)
+    assert torch.equal(case.prox(x, LAM, **parameters, out=x), expected)
+
+
+@every_operator
+def test_meta_device(case, parameters):
+    x = torch.empty(4, 5, device="meta", dtype=torch.bfloat16)
+    for out in (None, x, torch.empty_like(x)):
+        z = case.prox(x, LAM, step=0.5, **parameters, out=out)
+        assert (z.device.type, z.shape, z.dtype) == ("meta", x.shape, x.dtype)
+
+
+@every_operator
+def test_tensors_of_any_layout(case, parameters):
+    dense = noise(6, 5, 4)
+    expected = case.prox(dense, LAM, **parameters)
+    layouts = {
+        "transposed": lambda t: t.transpose(0, 2),
+        "strided": lambda t: t[::2, :, 1:],
+        "without dimensions": lambda t: t[1, 2, 3],
+        "empty": lambda t: t[:0],
+        "expanded": lambda t: t[:1].expand(3, -1, -1),
+    }
+    for name, view in layouts.items():
+        z = case.prox(view(dense), LAM, **parameters)
+        assert z.shape == view(dense).shape
+        assert torch.equal(z, view(expected)), name
+        if name != "expanded":
+            whole = dense.clone()
+            part = view(whole)
+            assert case.prox(part, LAM, **parameters, out=part) is part
+            assert torch.equal(part, view(expected)), name
+            assert torch.equal(z, part)
+            untouched = torch.ones_like(dense)
+            view(untouched).zero_()
+            assert torch.equal(whole * untouched, dense * untouched), name
+
+
+@every_operator
+def test_out(case, parameters):
+    x = noise(200)
+    before = x.clone()
+    expected = case.prox(x, LAM, step=0.5, **parameters)
+    assert torch.equal(x, before) and expected is not x
+    other = torch.full_like(x, torch.nan)
+    assert case.prox(x, LAM, step=0.5, **parameters, out=other) is other
+    assert torch.equal(other, expected) and torch.equal(x, before)
+    strided = torch.full((200, 2), torch.nan)[:, 0]
+    assert case.prox(x, LAM, step=0.5, **parameters, out=strided) is strided
+    assert torch.equal(strided, expected) and torch.equal(x, before)
+    assert case.prox(x, LAM, step=0.5, **parameters, out=x) is x
+    assert torch.equal(x, expected)
+
+
+@every_operator
+def test_parameters_are_overwritten_without_a_graph(case, parameters):
+    w = nn.Parameter(noise(40))
+    expected = case.prox(w.detach(), LAM, **parameters)
+    assert case.prox(w, LAM, **parameters, out=w) is w
+    assert torch.equal(w, expected) and w.is_leaf and w.requires_grad
+    w.square().sum().backward()  # the version counter has nothing to object to
+    assert torch.equal(w.grad, 2 * expected)
+
+
+# --- autograd -------------------------------------------------------------------------
+
+
+def away_from_knots(case, step, parameters):
+    x = double(np.linspace(-4, 4, 41))
+    for knot in (case.zero_until, case.same_beyond, case.middle):
+        if knot is not None:
+            x = x[(x.abs() - knot(LAM, step, **parameters)).abs() > 1e-3]
+    assert len(x) > 30
+    return x.requires_grad_()
+
+
+@at_some_steps
+def test_derivative(case, lam, step, parameters):
+    x = away_from_knots(case, step, parameters)
+    assert torch.autograd.gradcheck(
+        lambda x: case.prox(x, LAM, step=step, **parameters), x
+    )
+
+
+@pytest.mark.parametrize("prox", [prox_l1, prox_lq])
+def test_derivative_for_tensors_lam_and_step(prox):
+    x = double([-3.0, -0.2, 0.1, 1.7, 2.5]).requires_grad_()
+    lam = double([0.3, 0.4, 0.9, 0.5, 0.6]).requires_grad_()
+    step = double([0.5, 1.0, 1.0, 0.7, 1.2]).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x, lam, step: prox(x, lam, step=step), (x, lam, step)
+    )
+
+
+@every_operator
+def test_half_precision_has_a_derivative(case, parameters):
+    x = noise(30, dtype=torch.bfloat16).requires_grad_()
+    case.prox(x, LAM, **parameters).sum().backward()
+    assert x.grad.dtype == torch.bfloat16 and x.grad.isfinite().all()
+
+
+# --- tensors for λ and the step -------------------------------------------------------
+
+elementwise = pytest.mark.parametrize("prox", [prox_l0, prox_l1, prox_lq])
+
+
+@elementwise
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensor_coefficients_equal_scalar_calls(prox, dtype):
+    x = noise(5, 8, dtype=dtype)
+    lam = noise(5, 8, dtype=dtype, seed=1).abs() / 2
+    lam[0, :3] = 0
+    step = noise(8, dtype=dtype, seed=2).abs() / 2 + 0.05
+    for lam_ in (lam, lam[:1], 0.6):
+        for step_ in (step, step[0], torch.tensor(0.5), 0.5):
+            lams = torch.as_tensor(lam_, dtype=dtype).expand(5, 8)
+            steps = torch.as_tensor(step_, dtype=dtype).expand(5, 8)
+            expected = torch.stack(
+                [
+                    prox(one, low.item(), step=eta.item())
+                    for one, low, eta in zip(
+                        x.flatten(), lams.flatten(), steps.flatten(), strict=True
+                    )
+                ]
+            ).view(5, 8)
+            z = prox(x, lam_, step=step_)
+            torch.testing.assert_close(z, expected)
+            assert torch.equal(z == 0, expected == 0)
+            assert torch.equal(prox(x, lam_, step=step_, out=x.clone()), z)
+            columns = x.t().contiguous().t()
+            assert torch.equal(prox(columns, lam_, step=step_, out=columns), z)
+
+
+@elementwise
+def test_tensor_coefficients_of_a_large_tensor(prox):
+    x = noise(300_001)
+    lam = torch.linspace(0, 2, 300_001)
+    pieces = zip(x.split(9_999), lam.split(9_999), strict=True)
+    expected = torch.cat([prox(piece, low) for piece, low in pieces])
+    torch.testing.assert_close(prox(x, lam), expected)
+    torch.testing.assert_close(prox(x, lam, out=x), expected)
+
+
+@elementwise
+def test_tensor_coefficients_with_half_precision_and_on_meta(prox):
+    x = noise(500, dtype=torch.bfloat16)
+    lam = torch.linspace(0, 2, 500)
+    expected = prox(x.float(), lam).bfloat16()
+    assert torch.equal(prox(x, lam), expected)
+    assert torch.equal(prox(x, lam, out=x), expected)
+    meta = torch.empty(500, device="meta")
+    assert prox(meta, meta, step=meta, out=meta) is meta
+    assert prox(meta, meta, step=meta).shape == (500,)
+
+
+# --- refusals -------------------------------------------------------------------------
+
+nan, inf = math.nan, math.inf
+REFUSED = [
+    *(
+        (case.prox, {"lam": LAM, **parameters, name: value}, name)
+        for case, parameters in PLAIN.values()
+        for name, values in {
+            "lam": (-0.1, nan, inf, -inf, "0.1", None),
+            "step": (0, 0.0, -1, nan, inf),
+        }.items()
+        for value in values
+    ),
+    *((prox_lq, {"lam": LAM, "q": q}, "q") for q in (0, 1, 1.5, -0.5, nan, inf)),
+    *((prox_q_shrinkage, {"lam": LAM, "q": q}, "q") for q in (1.5, nan, -inf)),
+    *(
+        (prox_q_shrinkage, {"lam": LAM, "q": q, "step": step}, "step")
+        for q, step in ((0, 2), (0.5, 3), (0.5, 10), (-1, 1.5))
+    ),
+    *((prox_scad, {"lam": LAM, "a": a}, "a") for a in (2, 1.5, -3.7, nan, inf)),
+    (prox_scad, {"lam": LAM, "a": 3.7, "step": 2.7}, "a"),
+    (prox_scad, {"lam": LAM, "a": 3, "step": 2.5}, "a"),
+    *((prox_mcp, {"lam": LAM, "gamma": g}, "gamma") for g in (1, 0.5, -3, nan, inf)),
+    (prox_mcp, {"lam": LAM, "gamma": 2, "step": 2}, "gamma"),
+    (prox_mcp, {"lam": LAM, "gamma": 0.9, "step": 0.5}, "gamma"),
+    *((prox_firm, {"lam": LAM, "mu": m}, "mu") for m in (LAM, 0.5, -2, nan, inf)),
+    (prox_firm, {"lam": LAM, "mu": 1.6, "step": 2}, "mu"),
+    (prox_firm, {"lam": LAM, "mu": 0.7, "step": 0.5}, "mu"),
+]
+
+
+@pytest.mark.parametrize(
+    ("prox", "arguments", "name"),
+    REFUSED,
+    ids=[f"{prox.__name__}-{arguments}" for prox, arguments, _ in REFUSED],
+)
+def test_refuses_by_name_and_value(prox, arguments, name):
+    x = noise(4)
+    with pytest.raises(ValueError, match=rf"\b{name} must\b") as refusal:
+        prox(x, **arguments, out=x)
+    assert f"got {name}={arguments[name]!r}" in str(refusal.value)
+    assert torch.equal(x, noise(4))  # nothing half done
+
+
+@every_operator
+def test_refuses_what_is_not_a_floating_point_tensor(case, parameters):
+    for x, kind in (
+        (torch.arange(3), "int64"),
+        (torch.zeros(3, dtype=torch.complex64), "complex64"),
+        ([1.0, 2.0], "list"),
+    ):
+        with pytest.raises(ValueError, match=rf"\bx must .*{kind}"):
+            case.prox(x, LAM, **parameters)
+
+
+@every_operator
+def test_refuses_an_out_unlike_x(case, parameters):
+    for out in (torch.zeros(4), torch.zeros(3, dtype=torch.float64)):
+        with pytest.raises(ValueError, match="out must have the shape, dtype"):
+            case.prox(torch.zeros(3), LAM, **parameters, out=out)
+
+
+@elementwise
+def test_refuses_bad_tensor_coefficients(prox):
+    x = noise(3)
+    for name, bad in (
+        ("lam", torch.tensor([0.1, -0.1, 0.2])),
+        ("lam", torch.tensor([0.1, nan, 0.2])),
+        ("lam", torch.tensor([0.1, inf, 0.2])),
+        ("lam", torch.ones(4)),
+        ("step", torch.tensor([0.1, 0.0, 0.2])),
+        ("step", torch.tensor([0.1, -1.0, 0.2])),
+        ("step", torch.tensor([0.1, nan, 0.2])),
+        ("step", torch.ones(2, 3)),
+    ):
+        with pytest.raises(ValueError, match=rf"\b{name} must .*got {name}"):
+            prox(x, **{"lam": 0.5, name: bad})
