@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast, overload
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ._checks import check_count, check_number, check_tensor
-from .operators import block_size, blockwise, hard, representable, widest
+from .operators import Buffers, block_size, blockwise, hard, representable, widest
 
 STRIDE = 61  # of a sample; odd: does not fall in step with the rows of a tensor
 SMALL = 2**17  # nothing to gain from a sample of fewer entries, nor from float32
@@ -67,7 +68,8 @@ def project_top_n(
 
     recorded = out is None and torch.is_grad_enabled()
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
-    if on_cpu and not (recorded and any(tensor.requires_grad for tensor in tensors)):
+    recorded = recorded and any(tensor.requires_grad for tensor in tensors)
+    if n > 0 and on_cpu and not recorded:
         results = _cut(tensors, n, outs)
     else:
         results = [
@@ -103,16 +105,15 @@ def _cut(tensors: list[Tensor], n: int, outs: Sequence[Tensor | None]) -> list[T
     A hard threshold just below that magnitude, then the surplus of equal ones.
     """
     threshold, surplus = _nth_largest(tensors, n)
-    below = np.nextafter(threshold, type(threshold)(0)).item()
     with torch.no_grad():
         results = [
-            blockwise(lambda x, out, _: hard(x, below, out), tensor, out, blocks=False)
+            blockwise(partial(_keep_from, threshold), tensor, out, blocks=False)
             for tensor, out in zip(tensors, outs, strict=True)
         ]
         for result in reversed(results if surplus else []):
             flat = result.reshape(-1)
             for block in reversed(flat.split(block_size(flat))):
-                ties = (block.abs() == threshold.item()).nonzero().squeeze(1)
+                ties = (block.abs().double() == threshold).nonzero().squeeze(1)
                 last = ties[max(0, len(ties) - surplus) :]
                 block.index_fill_(0, last, 0)
                 surplus -= len(last)
@@ -123,7 +124,15 @@ def _cut(tensors: list[Tensor], n: int, outs: Sequence[Tensor | None]) -> list[T
     return results
 
 
-def _nth_largest(tensors: list[Tensor], n: int) -> tuple[np.floating, int]:
+def _keep_from(threshold: float, x: Tensor, out: Tensor | None, _: Buffers) -> Tensor:
+    """Zero the magnitudes below the threshold, which may have more digits than x."""
+    below = torch.tensor(threshold, dtype=x.dtype)
+    if below.item() >= threshold:  # a hard threshold keeps only what is above it
+        below = below.nextafter(torch.zeros_like(below))
+    return hard(x, below.item(), out)
+
+
+def _nth_largest(tensors: list[Tensor], n: int) -> tuple[float, int]:
     """The n-th largest magnitude, and how many entries too many are at or above it.
 
     Only magnitudes near the one we look for are gathered and partitioned, never zeros:
@@ -132,11 +141,9 @@ def _nth_largest(tensors: list[Tensor], n: int) -> tuple[np.floating, int]:
     wide = any(tensor.dtype == torch.float64 for tensor in tensors)
     dtype = torch.float64 if wide else torch.float32
     near = np.empty(sum(tensor.numel() for tensor in tensors), str(dtype)[6:])
-    none, all_ = near.dtype.type(0), near.dtype.type(np.inf)
-    if n == 0:
-        return all_, 0
-    smallest = np.nextafter(none, all_)
-    for low, high in (_guess(tensors, n, dtype), (smallest, all_)):
+    smallest = np.nextafter(near.dtype.type(0), near.dtype.type(1))
+    everything = smallest, near.dtype.type(np.inf)
+    for low, high in (_guess(tensors, n, dtype), everything):
         above = gathered = 0
         for size in _magnitudes(tensors, dtype):
             over = size > high
@@ -150,8 +157,9 @@ def _nth_largest(tensors: list[Tensor], n: int) -> tuple[np.floating, int]:
         if 0 < rank <= gathered:
             candidates.partition(gathered - rank)
             threshold = candidates[gathered - rank]
-            return threshold, int(np.count_nonzero(candidates >= threshold)) - rank
-    return none, 0
+            surplus = int(np.count_nonzero(candidates >= threshold)) - rank
+            return threshold.item(), surplus
+    return 0.0, 0
 
 
 def _magnitudes(tensors: list[Tensor], dtype: torch.dtype) -> Iterator[np.ndarray]:
@@ -206,7 +214,8 @@ def project_capped_simplex(
     flat = z.detach().reshape(-1)
     if z.dtype != torch.float64:
         flat = widest(flat) if z.numel() <= SMALL else flat.float()
-    nu = 0.0 if z.is_meta else _shift(flat, total)[0]
+    low, high = _bounds(flat)
+    nu = 0.0 if z.is_meta else _shift(flat, total, low - 1, high)[0]
     if z.is_meta or (out is None and torch.is_grad_enabled() and z.requires_grad):
         # a last Newton step on ν, recorded by autograd, carries the derivative of ν
         w = z - nu
@@ -217,28 +226,32 @@ def project_capped_simplex(
         out = torch.empty_like(z) if out is None else out
         direct = out.is_contiguous() and out.dtype == flat.dtype
         w = out.view(-1) if direct else torch.empty_like(flat)
-        _clip(flat, nu, w)
+        _clip(flat, nu, w, high)
         return out if direct else out.copy_(w.view(z.shape))
 
 
-def _shift(z: Tensor, total: float) -> tuple[float, float]:
-    """Solve Σ clip(z − ν, 0, 1) = total; also how fast the sum falls there.
-
-    A secant method inside a bracket. It starts at the solution for a sample.
-    """
-    p = len(z)
-    if p == 0:
+def _bounds(z: Tensor) -> tuple[float, float]:
+    if z.is_meta or len(z) == 0:
         return 0.0, 0.0
     low, high = (bound.item() for bound in z.aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"z must be finite, got entries from {low} to {high}")
-    low -= 1  # the sum is p at this ν and 0 at the other end
+    return low, high
+
+
+def _shift(z: Tensor, total: float, low: float, high: float) -> tuple[float, float]:
+    """Solve Σ clip(z − ν, 0, 1) = total; also how fast the sum falls there.
+
+    A secant method inside the bracket from low, where the sum is p, to high, where it
+    is 0. It starts at the solution for a sample.
+    """
+    p = len(z)
     if total in (0, p):
         return (low if total else high), 0.0
     nu, slope = (low + high) / 2, float(p)
     if p > SMALL:
         sample = z[::STRIDE].contiguous()
-        nu, slope = _shift(sample, total * len(sample) / p)
+        nu, slope = _shift(sample, total * len(sample) / p, low, high)
         slope *= p / len(sample)
 
     tolerance = total * max(torch.finfo(z.dtype).eps / 128, 1e-14)
@@ -250,34 +263,39 @@ def _shift(z: Tensor, total: float) -> tuple[float, float]:
             high = nu
         last, last_excess = nu, excess
         nu = last + excess / slope if slope > 0 else math.nan
-        if nu == last:  # as near as numbers get
-            break
+        if nu == last:
+            return nu, slope
         if not low < nu < high:
             nu = (low + high) / 2
             if nu in (low, high):
-                break
+                return nu, slope
         excess = _clipped_sum(z, nu) - total
         slope = (last_excess - excess) / (nu - last)
-    return nu, slope
+    return (nu + excess / slope if slope > 0 else nu), slope
 
 
 def _clipped_sum(z: Tensor, nu: float) -> float:
-    """Σ clip(z − ν, 0, 1) = Σ clip(z, ν, ν + 1) − pν, in float64."""
+    """Σ clip(z − ν, 0, 1) in float64."""
     total = widest(z.new_zeros(()))
     wide = total.new_empty(min(block_size(z), len(z)))
     for block in z.split(block_size(z)):
-        total += wide[: len(block)].copy_(block).clamp_(nu, nu + 1).sum()
-    return total.item() - len(z) * nu
+        w = wide[: len(block)]
+        if z.dtype == w.dtype:
+            total += torch.sub(block, nu, out=w).clamp_(0, 1).sum()
+        else:  # one operation less, and float64 has digits to spare
+            total += w.copy_(block).clamp_(nu, nu + 1).sum() - len(w) * nu
+    return total.item()
 
 
-def _clip(z: Tensor, nu: float, out: Tensor) -> None:
+def _clip(z: Tensor, nu: float, out: Tensor, largest: float) -> None:
     """Write clip(z − ν, 0, 1).
 
     A rounded ν would shift all entries the same way, and their sum by more than its
     tolerance. So what rounding leaves of ν is subtracted in units of the spacing of
-    numbers just below 1, and neighbours take turns in getting one unit more or less.
+    the largest w, and neighbours take turns in getting one unit more or less.
     """
-    unit = torch.finfo(z.dtype).eps / 2
+    reach = min(1.0, max(largest - nu, 1e-30))
+    unit = torch.finfo(z.dtype).eps / 2 * 2 ** math.ceil(math.log2(reach))
     (near,) = representable(z.dtype, nu // unit * unit)
     units, rest = divmod((nu - near) / unit, 1)
     lanes = torch.arange(LANES, device=z.device) < round(rest * LANES)
