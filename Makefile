@@ -23,7 +23,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	@touch $@
 
 book: $(READY)   ## build the book (warnings are errors) and say where it is
-	$(BIN)/jupyter-book build . -W -n --keep-going
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "Open file://$(CURDIR)/$(BOOK)"
 
 serve: book      ## build, then serve the book at http://localhost:8000
