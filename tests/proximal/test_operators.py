@@ -337,10 +337,26 @@ def test_identity_beyond_the_last_knot(name, dtype, step, edge):
 @pytest.mark.parametrize("step", [0.1, 1, 2.5])
 def test_steep_lines_stay_between_zero_and_x(name, dtype, step):
     """Slope 10⁶: rounding must not carry the line beyond x."""
-    parameters = FLAT_END[name](0.3, step, 1e-6)
-    x = torch.linspace(0, 3, 30_001, dtype=dtype)
-    z = CASES[name].prox(x, 0.3, step=step, **parameters)
-    assert ((z >= 0) & (z <= x * (1 + 1e-6))).all()
+    case, parameters = CASES[name], FLAT_END[name](0.3, step, 1e-6)
+    eps = torch.finfo(dtype).eps
+    knots = [case.zero_until(0.3, step, **parameters)]
+    knots.append(case.same_beyond(0.3, step, **parameters))
+    # neighbouring numbers: in float32 there are only a few between two knots
+    around = [knot * (1 + eps * torch.arange(-200, 201, dtype=dtype)) for knot in knots]
+    x = torch.cat((*around, torch.linspace(0, 3, 3_001, dtype=dtype))).sort().values
+    z = case.prox(x, 0.3, step=step, **parameters)
+    assert ((z >= 0) & (z <= x * (1 + 8 * eps))).all()
+    assert (z.diff() >= -8 * eps).all()
+
+
+@pytest.mark.parametrize("prox", [prox_l0, prox_l1, prox_lq])
+def test_zero_at_the_threshold_itself(prox):
+    """Of two minimisers the sparse one, for numbers and for tensors."""
+    threshold = 1.5 if prox is prox_lq else 2.0  # λ^(2/3) = 1, √(2λ) = 2, λ = 2
+    lam = 1.0 if prox is prox_lq else 2.0
+    x = torch.tensor([threshold, -threshold])
+    assert not prox(x, lam).any()
+    assert not prox(x, torch.tensor([lam, lam])).any()
 
 
 @every_operator
@@ -598,6 +614,15 @@ def test_derivative(case, lam, step, parameters):
     assert torch.autograd.gradcheck(
         lambda x: case.prox(x, LAM, step=step, **parameters), x
     )
+
+
+@every_operator
+def test_autograd_sees_the_same_values(case, parameters):
+    x = noise(500, dtype=torch.float64)
+    recorded = case.prox(x.clone().requires_grad_(), LAM, step=0.7, **parameters)
+    assert recorded.requires_grad
+    expected = case.prox(x, LAM, step=0.7, **parameters)
+    torch.testing.assert_close(recorded.detach(), expected, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("prox", [prox_l1, prox_lq])
