@@ -341,3 +341,60 @@ def test_capped_simplex_refuses_entries(bad):
         project_capped_simplex(torch.arange(3), 1)
     with pytest.raises(ValueError, match="out must have the shape"):
         project_capped_simplex(torch.ones(3), 1, out=torch.ones(3).double())
+
+
+# --- at full size, for parameters, and NaN on every path --------------------------
+
+
+@pytest.mark.parametrize("n", [1, 50_000, 999_999])
+def test_a_million_entries_against_topk(n):
+    x = noise(1_000_000)
+    kept = x.abs().topk(n).indices
+    z = project_top_n(x, n)
+    assert z.count_nonzero() == n
+    assert torch.equal(z[kept], x[kept])
+
+
+@pytest.mark.parametrize("share", [0.01, 0.9])
+@pytest.mark.parametrize("scale", [0.01, 1, 30])
+def test_the_sum_of_a_million_float32(share, scale):
+    z = scale * noise(1_000_000)
+    total = share * len(z)
+    w = project_capped_simplex(z, total)
+    assert ((w >= 0) & (w <= 1)).all()
+    assert w.sum(dtype=F64).item() == pytest.approx(total, rel=2e-8)
+    again = project_capped_simplex(w, total)  # a projection: once is enough
+    torch.testing.assert_close(again, w, rtol=0, atol=3e-7)
+
+
+@pytest.mark.parametrize(
+    "project", [lambda w, out: project_top_n(w, 9, out=out),
+                lambda w, out: project_capped_simplex(w, 9, out=out)],
+    ids=["top_n", "capped_simplex"],
+)  # fmt: skip
+def test_parameters_are_overwritten_without_a_graph(project):
+    w = torch.nn.Parameter(noise(5, 8))
+    expected = project(w.detach(), None)
+    assert project(w, w) is w
+    assert torch.equal(w, expected) and w.is_leaf and w.requires_grad
+
+
+nan_passes = pytest.mark.xfail(
+    strict=True,
+    reason="a NaN is not looked for when n = 0 nor when autograd records",
+)
+
+
+@pytest.mark.parametrize(
+    ("n", "recorded"),
+    [
+        (2, False),
+        pytest.param(0, False, marks=nan_passes),
+        pytest.param(0, True, marks=nan_passes),
+        pytest.param(2, True, marks=nan_passes),
+    ],
+)
+def test_nan_is_refused_on_every_path(n, recorded):
+    x = torch.tensor([1.0, float("nan"), 2.0], requires_grad=recorded)
+    with pytest.raises(ValueError, match="x must not contain NaN"):
+        project_top_n(x, n)
