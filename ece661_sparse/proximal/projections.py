@@ -66,10 +66,9 @@ def project_top_n(
         check_tensor("x", tensor, target)
     check_count("n", n, at_most=sum(tensor.numel() for tensor in tensors))
 
-    recorded = out is None and torch.is_grad_enabled()
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
-    recorded = recorded and any(tensor.requires_grad for tensor in tensors)
-    if n > 0 and on_cpu and not recorded:
+    grad = any(tensor.requires_grad for tensor in tensors) and torch.is_grad_enabled()
+    if n > 0 and on_cpu and not (grad and out is None):
         results = _cut(tensors, n, outs)
     else:
         results = [
@@ -88,6 +87,8 @@ def _top_masks(tensors: list[Tensor], n: int) -> list[Tensor]:
     if not tensors:
         return []
     size = torch.cat([tensor.detach().abs().flatten() for tensor in tensors])
+    if size.device.type == "cpu" and size.isnan().any():
+        raise ValueError("x must not contain NaN, got x with NaN entries")
     if n == 0:
         keep = torch.zeros_like(size, dtype=torch.bool)
     else:
@@ -104,21 +105,23 @@ def _cut(tensors: list[Tensor], n: int, outs: Sequence[Tensor | None]) -> list[T
 
     A hard threshold just below that magnitude, then the surplus of equal ones.
     """
-    threshold, surplus = _nth_largest(tensors, n)
+    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
+    dtype = torch.float64 if wide else torch.float32
+    threshold, places = _nth_largest(tensors, n, dtype)
     with torch.no_grad():
         results = [
             blockwise(partial(_keep_from, threshold), tensor, out, blocks=False)
             for tensor, out in zip(tensors, outs, strict=True)
         ]
-        for result in reversed(results if surplus else []):
-            flat = result.reshape(-1)
-            for block in reversed(flat.split(block_size(flat))):
-                ties = (block.abs().double() == threshold).nonzero().squeeze(1)
-                last = ties[max(0, len(ties) - surplus) :]
-                block.index_fill_(0, last, 0)
-                surplus -= len(last)
-                if not surplus:
-                    break
+        if places is None:
+            return results
+        for result in results:
+            flat, start = result.reshape(-1), 0
+            for size in _magnitudes([flat], dtype):
+                ties = start + np.flatnonzero(size == size.dtype.type(threshold))
+                flat[torch.from_numpy(ties[places:])] = 0
+                places = max(0, places - len(ties))
+                start += len(size)
             if not result.is_contiguous():
                 result.copy_(flat.view(result.shape))
     return results
@@ -132,14 +135,14 @@ def _keep_from(threshold: float, x: Tensor, out: Tensor | None, _: Buffers) -> T
     return hard(x, below.item(), out)
 
 
-def _nth_largest(tensors: list[Tensor], n: int) -> tuple[float, int]:
-    """The n-th largest magnitude, and how many entries too many are at or above it.
+def _nth_largest(
+    tensors: list[Tensor], n: int, dtype: torch.dtype
+) -> tuple[float, int | None]:
+    """The n-th largest magnitude, and the places left for those equal to it if scarce.
 
     Only magnitudes near the one we look for are gathered and partitioned, never zeros:
     a partition is slow when most entries are equal. Zero means that nothing has to go.
     """
-    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
-    dtype = torch.float64 if wide else torch.float32
     near = np.empty(sum(tensor.numel() for tensor in tensors), str(dtype)[6:])
     smallest = np.nextafter(near.dtype.type(0), near.dtype.type(1))
     everything = smallest, near.dtype.type(np.inf)
@@ -157,9 +160,11 @@ def _nth_largest(tensors: list[Tensor], n: int) -> tuple[float, int]:
         if 0 < rank <= gathered:
             candidates.partition(gathered - rank)
             threshold = candidates[gathered - rank]
-            surplus = int(np.count_nonzero(candidates >= threshold)) - rank
-            return threshold.item(), surplus
-    return 0.0, 0
+            larger = int(np.count_nonzero(candidates > threshold))
+            equal = int(np.count_nonzero(candidates == threshold))
+            places = rank - larger
+            return threshold.item(), places if places < equal else None
+    return 0.0, None
 
 
 def _magnitudes(tensors: list[Tensor], dtype: torch.dtype) -> Iterator[np.ndarray]:

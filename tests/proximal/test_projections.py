@@ -379,21 +379,8 @@ def test_parameters_are_overwritten_without_a_graph(project):
     assert torch.equal(w, expected) and w.is_leaf and w.requires_grad
 
 
-nan_passes = pytest.mark.xfail(
-    strict=True,
-    reason="a NaN is not looked for when n = 0 nor when autograd records",
-)
-
-
-@pytest.mark.parametrize(
-    ("n", "recorded"),
-    [
-        (2, False),
-        pytest.param(0, False, marks=nan_passes),
-        pytest.param(0, True, marks=nan_passes),
-        pytest.param(2, True, marks=nan_passes),
-    ],
-)
+@pytest.mark.parametrize("n", [0, 2])
+@pytest.mark.parametrize("recorded", [False, True])
 def test_nan_is_refused_on_every_path(n, recorded):
     x = torch.tensor([1.0, float("nan"), 2.0], requires_grad=recorded)
     with pytest.raises(ValueError, match="x must not contain NaN"):
