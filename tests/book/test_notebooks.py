@@ -9,8 +9,11 @@ from bs4 import BeautifulSoup
 from conftest import ROOT
 from refresh import BOOTSTRAP, normalise, notebooks, tags
 
+from ece661_sparse.exercises import exercises
+
 ALLOWED_TAGS = {"bootstrap", "hide-input", "hide-output", "live", "nbval-ignore-output"}
 MOST_IGNORED = 2
+EXERCISES = {exercise.name: exercise for exercise in exercises()}
 DATA_URI = re.compile(r'data:image/[^"]+')
 PATHS = re.compile(r"(?<![\w.:/])(/(root|home|tmp|work|Users|usr|opt|mnt)/|[A-Z]:\\)")
 
@@ -106,3 +109,14 @@ def test_it_is_small(path, notebook):
 def test_directives_read_as_text_in_colab(notebook):
     prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     assert not re.search(r"^`{3,}\{", prose, re.MULTILINE), "use ::: fences"
+
+
+def test_exercise_boxes_state_the_checkers_difficulty_and_minutes(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells)
+    boxes = re.findall(r":::\{exercise\}.*?\*(\w+), (\d+) minutes\.\*", text, re.DOTALL)
+    checked = re.findall(r'^\w+ = check\(\s*"(\w+)"', text, re.MULTILINE)
+    words = {1: "Easy", 2: "Medium", 3: "Hard"}
+    stated = [
+        (words[e.difficulty], str(e.minutes)) for e in map(EXERCISES.get, checked)
+    ]
+    assert boxes == stated
