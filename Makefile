@@ -35,7 +35,7 @@ lab: $(READY)    ## open the notebooks in JupyterLab
 
 test: export OMP_NUM_THREADS := 1   # one core for each of the JOBS
 test: $(READY) lint   ## lint, unit tests, browser tests, every notebook compared with its stored outputs
-	$(BIN)/python -m pytest tests -n $(JOBS) --dist loadscope
+	$(BIN)/python -m pytest tests -n $(JOBS) --dist worksteal
 	$(BIN)/python -m pytest book -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
 	    --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval_sanitize.cfg
 
