@@ -30,13 +30,14 @@ from itertools import repeat
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, hardshrink
+from torch.nn import functional as F
 
 from ._checks import check_coefficient, check_number, check_tensor
 
 Coefficient = float | Tensor
 
+softshrink: Callable[..., Tensor] = F.softshrink  # its stub does not know `out`
 Buffers = tuple[Tensor | None, Tensor | None]
 NO_BUFFERS: Buffers = (None, None)
 
@@ -68,7 +69,7 @@ def prox_l0(
     if isinstance(energy, Tensor):
         return blockwise(_hard_each, x, out, energy.sqrt())
     threshold = energy**0.5
-    return blockwise(lambda x, out, _: hard(x, threshold, out), x, out, blocks=False)
+    return blockwise(_hard, x, out, threshold, blocks=False)
 
 
 def prox_l1(
@@ -97,7 +98,7 @@ def prox_l1(
     threshold = step * lam
     if isinstance(threshold, Tensor):
         return blockwise(_soft_each, x, out, threshold)
-    return blockwise(lambda x, out, _: soft(x, threshold, out), x, out, blocks=False)
+    return blockwise(_soft, x, out, threshold, blocks=False)
 
 
 def prox_firm(
@@ -178,12 +179,12 @@ def _firm(x: Tensor, threshold: float, mu: float, out: Tensor | None) -> Tensor:
     slope = mu / (mu - threshold) if mu > threshold else 0.0
 
     def blend(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-        late = soft(x, mu, work[0])
-        return torch.lerp(soft(x, threshold, out), late, 1 - slope, out=out)
+        late = softshrink(x, mu, out=work[0])
+        return torch.lerp(softshrink(x, threshold, out=out), late, 1 - slope, out=out)
 
     def split(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-        large = hard(x, mu, work[0])
-        line = soft(torch.sub(x, large, out=out), threshold, out)
+        large = hardshrink(x, mu, out=work[0])
+        line = softshrink(torch.sub(x, large, out=out), threshold, out=out)
         return torch.add(large, line, alpha=slope, out=out)
 
     # A blend rounds x times the slope. When that is steep, take x apart at μ instead.
@@ -233,8 +234,11 @@ def prox_scad(
 
     def formula(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
         # clipping x at the last knot takes the third soft threshold off the second
-        steeper = soft(torch.clamp(x, -last, last, out=work[0]), knee, work[0])
-        return torch.add(soft(x, threshold, out), steeper, alpha=weight, out=out)
+        clipped = torch.clamp(x, -last, last, out=work[0])
+        steeper = softshrink(clipped, knee, out=work[0])
+        return torch.add(
+            softshrink(x, threshold, out=out), steeper, alpha=weight, out=out
+        )
 
     return blockwise(formula, x, out)
 
@@ -400,16 +404,12 @@ def q_shrinkage_root(size: Tensor, lam: float, q: float, step: float) -> Tensor:
     return newton(t)  # recorded by autograd, as in _lq_root
 
 
-def soft(x: Tensor, threshold: float, out: Tensor | None = None) -> Tensor:
-    if out is None:
-        return F.softshrink(x, threshold)
-    return torch.ops.aten.softshrink.out(x, threshold, out=out)
+def _soft(x: Tensor, t: float, out: Tensor | None, work: Buffers) -> Tensor:
+    return softshrink(x, t, out=out)
 
 
-def hard(x: Tensor, threshold: float, out: Tensor | None = None) -> Tensor:
-    if out is None:
-        return F.hardshrink(x, threshold)
-    return torch.ops.aten.hardshrink.out(x, threshold, out=out)
+def _hard(x: Tensor, t: float, out: Tensor | None, work: Buffers) -> Tensor:
+    return hardshrink(x, t, out=out)
 
 
 def _soft_each(x: Tensor, t: Tensor, out: Tensor | None, work: Buffers) -> Tensor:

@@ -10,19 +10,20 @@ tells nearly where it is; then one or a few passes over all entries make it exac
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import cast, overload
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, hardshrink
 
 from ._checks import check_count, check_number, check_tensor
-from .operators import Buffers, block_size, blockwise, hard, representable, widest
+from .operators import Buffers, block_size, blockwise, representable, widest
 
 STRIDE = 61  # of a sample; odd: does not fall in step with the rows of a tensor
 SMALL = 2**17  # nothing to gain from a sample of fewer entries, nor from float32
+BLOCK = 2**17  # entries to look at in one go
 LANES = 64  # neighbours that take turns, see _clip
 
 
@@ -107,72 +108,73 @@ def _cut(tensors: list[Tensor], n: int, outs: Sequence[Tensor | None]) -> list[T
     """
     wide = any(tensor.dtype == torch.float64 for tensor in tensors)
     dtype = torch.float64 if wide else torch.float32
-    threshold, places = _nth_largest(tensors, n, dtype)
+    threshold, places, ties = _nth_largest(tensors, n, dtype)
     with torch.no_grad():
         results = [
             blockwise(partial(_keep_from, threshold), tensor, out, blocks=False)
             for tensor, out in zip(tensors, outs, strict=True)
         ]
-        if places is None:
+        if places >= sum(ties):
             return results
+        in_blocks = iter(ties)
         for result in results:
-            flat, start = result.reshape(-1), 0
-            for size in _magnitudes([flat], dtype):
-                ties = start + np.flatnonzero(size == size.dtype.type(threshold))
-                flat[torch.from_numpy(ties[places:])] = 0
-                places = max(0, places - len(ties))
-                start += len(size)
+            flat = result.reshape(-1)
+            for block in flat.split(BLOCK):
+                count = next(in_blocks)
+                if count > places:
+                    equal = np.flatnonzero(_magnitudes(block, dtype) == threshold)
+                    block[torch.from_numpy(equal[places:])] = 0
+                places = max(0, places - count)
             if not result.is_contiguous():
                 result.copy_(flat.view(result.shape))
     return results
 
 
-def _keep_from(threshold: float, x: Tensor, out: Tensor | None, _: Buffers) -> Tensor:
+def _keep_from(
+    threshold: np.floating, x: Tensor, out: Tensor | None, _: Buffers
+) -> Tensor:
     """Zero the magnitudes below the threshold, which may have more digits than x."""
-    below = torch.tensor(threshold, dtype=x.dtype)
+    below = torch.tensor(threshold.item(), dtype=x.dtype)
     if below.item() >= threshold:  # a hard threshold keeps only what is above it
         below = below.nextafter(torch.zeros_like(below))
-    return hard(x, below.item(), out)
+    return hardshrink(x, below.item(), out=out)
 
 
 def _nth_largest(
     tensors: list[Tensor], n: int, dtype: torch.dtype
-) -> tuple[float, int | None]:
-    """The n-th largest magnitude, and the places left for those equal to it if scarce.
+) -> tuple[np.floating, int, list[int]]:
+    """The n-th largest magnitude, the places for those equal to it, their number.
 
-    Only magnitudes near the one we look for are gathered and partitioned, never zeros:
-    a partition is slow when most entries are equal. Zero means that nothing has to go.
+    The number is given for each block. Only magnitudes near the one we look for are
+    gathered and partitioned, never zeros: a partition is slow when most entries are
+    equal. The result is zero when nothing has to go.
     """
-    near = np.empty(sum(tensor.numel() for tensor in tensors), str(dtype)[6:])
-    smallest = np.nextafter(near.dtype.type(0), near.dtype.type(1))
-    everything = smallest, near.dtype.type(np.inf)
-    for low, high in (_guess(tensors, n, dtype), everything):
-        above = gathered = 0
-        for size in _magnitudes(tensors, dtype):
-            over = size > high
-            between = size[~(over | (size < max(low, smallest)))]  # a NaN is in here
-            above += int(np.count_nonzero(over))
-            near[gathered : gathered + len(between)] = between
-            gathered += len(between)
-        candidates, rank = near[:gathered], n - above
-        if np.isnan(candidates).any():
+    guess = _guess(tensors, n, dtype)
+    zero, infinity = guess[0].dtype.type(0), guess[0].dtype.type(np.inf)
+    smallest = np.nextafter(zero, infinity)
+    for low, high in (guess, (smallest, infinity)):
+        above, parts = 0, []
+        for tensor in tensors:
+            for block in tensor.detach().reshape(-1).split(BLOCK):
+                size = _magnitudes(block, dtype)
+                over = size > high
+                above += int(np.count_nonzero(over))
+                # what is neither above nor below; so is a NaN
+                parts.append(size[~(over | (size < max(low, smallest)))])
+        near, rank = np.concatenate(parts), n - above
+        if np.isnan(near).any():
             raise ValueError("x must not contain NaN, got x with NaN entries")
-        if 0 < rank <= gathered:
-            candidates.partition(gathered - rank)
-            threshold = candidates[gathered - rank]
-            larger = int(np.count_nonzero(candidates > threshold))
-            equal = int(np.count_nonzero(candidates == threshold))
-            places = rank - larger
-            return threshold.item(), places if places < equal else None
-    return 0.0, None
+        if 0 < rank <= len(near):
+            near.partition(len(near) - rank)
+            threshold = near[len(near) - rank]
+            places = rank - int(np.count_nonzero(near > threshold))
+            ties = [int(np.count_nonzero(part == threshold)) for part in parts]
+            return threshold, places, ties
+    return zero, 0, []
 
 
-def _magnitudes(tensors: list[Tensor], dtype: torch.dtype) -> Iterator[np.ndarray]:
-    for tensor in tensors:
-        flat = tensor.detach().reshape(-1)
-        work = flat.new_empty(min(block_size(flat), len(flat)), dtype=dtype)
-        for block in flat.split(block_size(flat)):
-            yield torch.abs(block.to(dtype), out=work[: len(block)]).numpy()
+def _magnitudes(block: Tensor, dtype: torch.dtype) -> np.ndarray:
+    return block.to(dtype).abs().numpy()
 
 
 def _guess(
@@ -181,8 +183,8 @@ def _guess(
     """Two magnitudes that very likely enclose the n-th largest, from a sample."""
     total = sum(tensor.numel() for tensor in tensors)
     stride = STRIDE if total > SMALL else 1
-    parts = [tensor.detach().reshape(-1)[::stride].abs() for tensor in tensors]
-    sample = np.sort(torch.cat([part.to(dtype) for part in parts]).numpy())
+    parts = [tensor.detach().reshape(-1)[::stride] for tensor in tensors]
+    sample = np.sort(np.concatenate([_magnitudes(part, dtype) for part in parts]))
     share = n / total
     middle = (1 - share) * len(sample)
     margin = 5 * (len(sample) * share * (1 - share)) ** 0.5 + 5
