@@ -42,7 +42,7 @@ def main() -> int:
                 else f"at least {bar.at_least:g}"
             )
             mark = "" if result["holds"] else "  MISSED"
-            print(f"{bar.name:<64} {result['ratio']:8.2f}  {limit}{mark}", flush=True)
+            print(f"{bar.name:<64} {result['ratio']:8.3g}  {limit}{mark}", flush=True)
     if options.json:
         machine = {
             "processor": platform.processor() or platform.machine(),

@@ -63,3 +63,23 @@ class Bar:
             "at_least": self.at_least,
             "holds": holds,
         }
+
+
+@dataclass
+class Figure:
+    """A claim about one number that is not a time."""
+
+    name: str
+    value: Callable[[], float]
+    at_most: float
+    at_least: None = None
+
+    def measure(self) -> dict[str, object]:
+        """The number, and whether the claim holds."""
+        value = self.value()
+        return {
+            "name": self.name,
+            "ratio": value,
+            "at_most": self.at_most,
+            "holds": value <= self.at_most,
+        }
