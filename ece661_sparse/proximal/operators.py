@@ -175,8 +175,7 @@ def prox_mcp(
 
 def _firm(x: Tensor, threshold: float, mu: float, out: Tensor | None) -> Tensor:
     threshold, mu = representable(x.dtype, threshold, mu)
-    # the slope that arrives at x itself at μ; two knots in one number leave a jump
-    slope = mu / (mu - threshold) if mu > threshold else 0.0
+    slope = mu / (mu - threshold)  # arrives at x itself at μ
 
     def blend(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
         late = softshrink(x, mu, out=work[0])
@@ -230,7 +229,7 @@ def prox_scad(
     knots = representable(x.dtype, step * lam, (1 + step) * lam, a * lam)
     threshold, knee, last = knots
     # the change of slope at the knee, so that the line arrives at x itself at aλ
-    weight = threshold / (last - knee) if last > knee else 0.0
+    weight = threshold / (last - knee)
 
     def formula(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
         # clipping x at the last knot takes the third soft threshold off the second
@@ -426,12 +425,19 @@ def widest(x: Tensor) -> Tensor:
     return x if x.device.type == "mps" else x.double()
 
 
-def representable(dtype: torch.dtype, *numbers: float) -> tuple[float, ...]:
-    """Round to numbers a tensor can hold, so that slopes fit the knots it will see."""
-    if dtype == torch.float64:
-        return numbers
-    limit = torch.finfo(torch.float32).max
-    return tuple(float(np.float32(min(number, limit))) for number in numbers)
+def representable(dtype: torch.dtype, *numbers: float) -> list[float]:
+    """Round to numbers that a tensor can hold, each larger than the one before.
+
+    Slopes computed from them fit the knots that the tensor will see.
+    """
+    kind = np.float64 if dtype == torch.float64 else np.float32
+    rounded: list[np.floating] = []
+    for number in numbers:
+        value = kind(min(number, float(np.finfo(kind).max) / 2))
+        if rounded:
+            value = max(value, np.nextafter(rounded[-1], kind(np.inf)))
+        rounded.append(value)
+    return [float(value) for value in rounded]
 
 
 def block_size(x: Tensor) -> int:
