@@ -207,7 +207,7 @@ KEEP_TOP_N = Exercise(
     minutes=10,
     difficulty=2,
     cases=((_X, 2), (_X, 4), (_TIES, 2)),
-    edges=((_TIES, 3), (_X, 0), (_X, 6), (_vector(0.0, 0.0, 1.0), 2), (_MATRIX, 4)),
+    edges=((_TIES, 3), (_X, 0), (_X, 6), (_vector(0.0, 0.0, 1.0), 2)),
     same=close_up_to_ties,
     mistakes=(
         Mistake(
