@@ -14,8 +14,9 @@ entry by entry. The lecture's operators are those of :math:`\eta = 1`.
 known from its knots, the places where its slope changes, and a soft threshold is the
 simplest one: its slope goes from 0 to 1 at a single knot. The others are sums of soft
 thresholds, one for every knot, weighted by the change of slope there. A firm threshold
-is a blend of two, SCAD a sum of three. Beyond the last knot the operator is x; a sum
-gives it back to a rounding, and is exactly zero up to the first knot.
+is a blend of two, SCAD a sum of three. The code takes these sums up to the last knot
+only. Beyond it the operator is x to the last bit: a rounding there, repeated at every
+step of a training, would pull on weights that are meant to be free.
 
 **In place.** ``out=x`` overwrites x, also when x is a parameter: an operator with `out`
 is not recorded by autograd. Without `out` all are differentiable.
@@ -177,17 +178,14 @@ def _firm(x: Tensor, threshold: float, mu: float, out: Tensor | None) -> Tensor:
     threshold, mu = representable(x.dtype, threshold, mu)
     slope = mu / (mu - threshold)  # arrives at x itself at μ
 
-    def blend(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-        late = softshrink(x, mu, out=work[0])
-        return torch.lerp(softshrink(x, threshold, out=out), late, 1 - slope, out=out)
-
-    def split(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
+    def formula(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
+        # Taken apart at μ, each part is exact. The blend would subtract numbers that
+        # are nearly equal when the slope is steep, and round x beyond μ.
         large = hardshrink(x, mu, out=work[0])
         line = softshrink(torch.sub(x, large, out=out), threshold, out=out)
         return torch.add(large, line, alpha=slope, out=out)
 
-    # A blend rounds x times the slope. When that is steep, take x apart at μ instead.
-    return blockwise(blend if 1 <= slope <= 2 else split, x, out)
+    return blockwise(formula, x, out)
 
 
 def prox_scad(
@@ -232,12 +230,14 @@ def prox_scad(
     weight = threshold / (last - knee)
 
     def formula(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-        # clipping x at the last knot takes the third soft threshold off the second
-        clipped = torch.clamp(x, -last, last, out=work[0])
-        steeper = softshrink(clipped, knee, out=work[0])
-        return torch.add(
-            softshrink(x, threshold, out=out), steeper, alpha=weight, out=out
+        # as in _firm, taken apart at the last knot
+        large = hardshrink(x, last, out=work[0])
+        rest = torch.sub(x, large, out=out)
+        steeper = softshrink(rest, knee, out=work[1])
+        line = torch.add(
+            softshrink(rest, threshold, out=out), steeper, alpha=weight, out=out
         )
+        return torch.add(line, large, out=out)
 
     return blockwise(formula, x, out)
 
