@@ -286,11 +286,8 @@ def _clipped_sum(z: Tensor, nu: float) -> float:
     total = widest(z.new_zeros(()))
     wide = total.new_empty(min(block_size(z), len(z)))
     for block in z.split(block_size(z)):
-        w = wide[: len(block)]
-        if z.dtype == w.dtype:
-            total += torch.sub(block, nu, out=w).clamp_(0, 1).sum()
-        else:  # one operation less, and float64 has digits to spare
-            total += w.copy_(block).clamp_(nu, nu + 1).sum() - len(w) * nu
+        w = wide[: len(block)].copy_(block)
+        total += w.sub_(nu).clamp_(0, 1).sum()
     return total.item()
 
 
