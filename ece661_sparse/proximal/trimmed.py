@@ -15,12 +15,12 @@ Applications to Deep Learning", ICML 2019.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ece661_sparse.proximal._checks import check_count, check_number
 from ece661_sparse.proximal.operators import prox_l1
 from ece661_sparse.proximal.penalties import Penalty
 from ece661_sparse.proximal.projections import (
@@ -57,12 +57,9 @@ class TrimmedL1(Penalty):
     elementwise_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lam < inf:
-            raise ValueError(f"lam must be finite and not negative, got {self.lam}")
-        if self.h < 0:
-            raise ValueError(f"h must not be negative, got {self.h}")
-        if not 0 < self.tau < inf:
-            raise ValueError(f"tau must be positive and finite, got {self.tau}")
+        check_number("lam", self.lam, at_least=0)
+        check_count("h", self.h)
+        check_number("tau", self.tau, above=0)
 
     def value(self, x: Tensor) -> Tensor:
         r"""0 on the ``h`` largest entries, :math:`\lambda |x|` elsewhere."""
