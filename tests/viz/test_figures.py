@@ -1,11 +1,10 @@
-"""Figures are legible, reproducible, accessible HTML; explorers draw everywhere."""
+"""Figures are legible, reproducible, accessible HTML."""
 
 import itertools
 import re
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -165,85 +164,14 @@ def lab(rgb):
 
 @pytest.mark.parametrize("eye", EYES)
 def test_any_two_colours_stay_apart(eye):
-    seen = {name: lab(EYES[eye] @ linear(c)) for name, c in viz.COLORS.items()}
-    for (a, at_a), (b, at_b) in itertools.combinations(seen.items(), 2):
-        assert np.linalg.norm(at_a - at_b) > 10, (a, b)
+    common, *parts = viz.PALETTES.values()
+    for part in parts:
+        seen = {n: lab(EYES[eye] @ linear(c)) for n, c in (common | part).items()}
+        for (a, at_a), (b, at_b) in itertools.combinations(seen.items(), 2):
+            assert np.linalg.norm(at_a - at_b) > 10, (a, b)
 
 
 def test_colours_are_visible_on_white():
     for name, colour in viz.COLORS.items():
         luminance = float((XYZ @ linear(colour))[1])
         assert 1.05 / (luminance + 0.05) > 2.5, name
-
-
-# --- explorers: drawn at all corners of what their controls allow ------------------
-
-EXPLORERS = {
-    viz.explore_prox: viz.draw_prox,
-    viz.explore_proximal_path: viz.draw_proximal_path,
-    viz.explore_trimmed: viz.draw_trimmed,
-}
-
-
-def controls(explorer):
-    return {w._kwarg: w for w in explorer.kwargs_widgets}
-
-
-def corners(controls):
-    """Every combination of the sliders' ends and starts."""
-    sliders = {name: w for name, w in controls.items() if hasattr(w, "min")}
-    values = [sorted({w.min, w.value, w.max}) for w in sliders.values()]
-    for chosen in itertools.product(*values):
-        yield dict(zip(sliders, chosen, strict=True))
-
-
-def draw(function, **settings):
-    fig = function(**settings)
-    for ax in fig.axes:
-        for drawn in ax.lines:
-            assert np.isfinite(np.asarray(drawn.get_ydata(), dtype=float)).all()
-    plt.close(fig)
-
-
-@pytest.mark.parametrize("operator", viz._OPERATORS)
-def test_explore_prox_at_every_corner(operator):
-    widgets = controls(viz.explore_prox())
-    widgets["operator"].value = operator
-    for settings in corners(widgets):
-        draw(viz.draw_prox, operator=operator, **settings)
-
-
-@pytest.mark.parametrize("explore", [viz.explore_proximal_path, viz.explore_trimmed])
-def test_explorers_at_every_corner(explore):
-    for settings in corners(controls(explore())):
-        draw(EXPLORERS[explore], **settings)
-
-
-def test_the_menu_gives_each_operator_its_own_parameter():
-    widgets = controls(viz.explore_prox())
-    for operator in [*viz._OPERATORS, *reversed(viz._OPERATORS)]:
-        widgets["operator"].value = operator
-        shape = widgets["shape"]
-        assert shape.disabled == (operator in ("ℓ0", "ℓ1"))
-        assert shape.min <= shape.value <= shape.max
-        name = viz._SHAPES[operator][0] if operator in viz._SHAPES else "none"
-        assert shape.description == name
-
-
-@pytest.mark.parametrize("explore", EXPLORERS)
-def test_moving_a_control_redraws(explore, capsys, caplog):
-    explorer = explore()
-    first = capsys.readouterr().out
-    for widget in controls(explorer).values():
-        if isinstance(widget, ipywidgets.FloatSlider):
-            widget.value = widget.max
-    assert capsys.readouterr().out not in ("", first)
-    assert not caplog.records  # ipywidgets logs what a callback raises
-
-
-def test_proximal_path_shows_who_reaches_zero():
-    fig = viz.draw_proximal_path(0.8, 0.5)
-    ends = {drawn.get_label(): drawn.get_ydata()[-1] for drawn in fig.axes[1].lines}
-    plt.close(fig)
-    assert ends["proximal"] == 0
-    assert ends["subgradient"] != 0

@@ -1,0 +1,33 @@
+"""The book's figures: ``show`` and ``frame_slider``, and each part's live explorers."""
+
+from ece661_sparse.viz.figures import (
+    COLORS,
+    PALETTES,
+    Frames,
+    frame_slider,
+    show,
+    use_style,
+)
+from ece661_sparse.viz.proximal import (
+    draw_prox,
+    draw_proximal_path,
+    draw_trimmed,
+    explore_prox,
+    explore_proximal_path,
+    explore_trimmed,
+)
+
+__all__ = [
+    "COLORS",
+    "PALETTES",
+    "Frames",
+    "draw_prox",
+    "draw_proximal_path",
+    "draw_trimmed",
+    "explore_prox",
+    "explore_proximal_path",
+    "explore_trimmed",
+    "frame_slider",
+    "show",
+    "use_style",
+]
