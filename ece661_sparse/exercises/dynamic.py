@@ -1,4 +1,4 @@
-"""Exercises of Part IV: from "Moving beyond pruning" to "Case study: Dynamic convolution".
+"""Exercises of Part IV: from "Moving beyond pruning" to "Dynamic convolution".
 
 First the solutions, as the book's solutions page shows them. Then, chapter by chapter,
 the inputs and the known mistakes that tell a right answer from a wrong one.

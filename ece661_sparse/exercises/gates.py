@@ -1,4 +1,4 @@
-"""Exercises of Part III: from "Direct parameter selection" to "Hard concrete ℓ0 regularization".
+"""Exercises of Part III: from "Direct parameter selection" to "Hard concrete ℓ0".
 
 First the solutions, as the book's solutions page shows them. Then, chapter by chapter,
 the inputs and the known mistakes that tell a right answer from a wrong one.

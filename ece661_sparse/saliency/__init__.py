@@ -1,3 +1,3 @@
-"""Part II of the lecture: saliency, Global Sparse Momentum, and Table 1's other rows."""
+"""Part II of the lecture: saliency, Global Sparse Momentum, rows of Table 1."""
 
 __all__: list[str] = []
