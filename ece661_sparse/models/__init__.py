@@ -1,5 +1,15 @@
 """The networks of the lecture's result tables."""
 
+from ece661_sparse.models.densenet import DenseNet, densenet40
 from ece661_sparse.models.lenet import LeNet5, LeNet300
+from ece661_sparse.models.resnet import ResNet, resnet20, resnet56
 
-__all__ = ["LeNet5", "LeNet300"]
+__all__ = [
+    "DenseNet",
+    "LeNet5",
+    "LeNet300",
+    "ResNet",
+    "densenet40",
+    "resnet20",
+    "resnet56",
+]
