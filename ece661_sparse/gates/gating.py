@@ -1,0 +1,291 @@
+r"""The slide "Direct parameter selection": which parameters stay is itself learned.
+
+.. math:: \theta_j = \tilde\theta_j z_j, \qquad \|\theta\|_0 = \sum_j z_j
+
+A gate multiplies the weight of a layer by :math:`z`. It is a parametrization
+(:mod:`torch.nn.utils.parametrize`): the layer, its state dict and the training loop
+stay what they are, and any ``nn.Linear`` or ``nn.Conv*`` can have one.
+
+>>> gate(model, HardConcrete, groups="unit")
+>>> optimizer = Adam(gate_groups(model, lr=1e-3, gate_lr=1e-2))
+>>> loss = loss + lam * expected_l0(model)      # while training
+>>> bake(model)                                 # a plain model with exact zeros
+
+Biases have no gate. An output channel that is switched off is the constant of its
+bias, so a baked model gives the outputs of the gated one in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+
+from ece661_sparse.proximal._checks import check_count, check_number
+
+GROUPS = ("weight", "input", "output")
+
+
+class Gate(nn.Module, ABC):
+    """One gate for every weight of a tensor, or one for every slice along ``dim``.
+
+    A subclass makes its parameters with :meth:`new_parameter` and says what the
+    gates are while training, what they are at test time, and what they cost.
+
+    Args:
+        weight: the tensor to gate; its shape, dtype and device are taken over.
+        dim: the dimension that is gated: ``z`` has its size there and 1 elsewhere.
+            None: a gate for each weight, ``z`` has the weight's shape.
+
+    Raises:
+        ValueError: ``dim`` is not a dimension of ``weight``.
+    """
+
+    def __init__(self, weight: Tensor, dim: int | None = None) -> None:
+        super().__init__()
+        if dim is not None:
+            check_count("dim", dim, at_most=weight.ndim - 1)
+        self.shape = torch.Size(
+            n if dim in (None, i) else 1 for i, n in enumerate(weight.shape)
+        )
+        self.weights_per_gate = weight.numel() // self.shape.numel()
+        self._dtype, self._device = weight.dtype, weight.device
+
+    def new_parameter(self, value: float) -> nn.Parameter:
+        """A parameter with one entry a gate, all equal to ``value``."""
+        full = torch.full(self.shape, value, dtype=self._dtype, device=self._device)
+        return nn.Parameter(full)
+
+    @abstractmethod
+    def z(self) -> Tensor:
+        """The gates of one training step, shaped :attr:`shape`; differentiable."""
+
+    @abstractmethod
+    def z_hat(self) -> Tensor:
+        """The gates at test time: the same at every call, zeros exactly zero."""
+
+    @abstractmethod
+    def probability(self) -> Tensor:
+        r""":math:`P(z \ne 0)` of each gate, or what stands for it; differentiable."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        r""":math:`\tilde\theta z` in training mode, :math:`\tilde\theta\hat z` else."""
+        z = self.z() if self.training else self.z_hat()
+        return weight * z.to(weight.dtype)
+
+    def expected_l0(self) -> Tensor:
+        """The expected number of weights that are not zero, a scalar."""
+        return self.weights_per_gate * self.probability().sum()
+
+    @torch.no_grad()
+    def mask(self) -> Tensor:
+        """Which gates are open at test time, a boolean tensor of :attr:`shape`."""
+        return self.z_hat() != 0
+
+    def extra_repr(self) -> str:
+        return f"shape={tuple(self.shape)}, weights_per_gate={self.weights_per_gate}"
+
+
+def gate(
+    model: nn.Module,
+    make_gate: Callable[[Tensor, int | None], Gate],
+    groups: str | Mapping[str, str] = "weight",
+) -> nn.Module:
+    """Put a gate on the weight of every dense and convolutional layer, in place.
+
+    Args:
+        model: any module, its layers not gated yet.
+        make_gate: called with a weight and a dimension (:class:`Gate`'s arguments): a
+            class of gates, or a ``functools.partial`` of one.
+        groups: what one gate switches. ``"weight"``: one weight; ``"input"``: all
+            weights that read one input unit or channel; ``"output"``: all that write
+            one output; ``"unit"``: inputs of dense layers, outputs of convolutions. A
+            dictionary from names of layers to these gates the layers it names.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: an unknown group or name; no layer to gate; a layer that is gated
+            already, or is not initialised; an input of a grouped convolution (its
+            weights belong to several inputs).
+    """
+    layers = {n: m for n, m in model.named_modules() if _is_gateable(m)}
+    chosen = dict.fromkeys(layers, groups) if isinstance(groups, str) else dict(groups)
+    if not chosen:
+        raise ValueError(f"model has no dense or convolutional layer: {model}")
+    dims = {}
+    for name, group in chosen.items():
+        if name not in layers:
+            raise ValueError(
+                f"groups names {name!r}, which is no dense or convolutional layer of "
+                f"the model; those are {', '.join(layers)}"
+            )
+        if name in gates(model):
+            raise ValueError(f"the weight of layer {name!r} is gated already")
+        dims[name] = _dimension(name, layers[name], group)
+    for name, dim in dims.items():
+        layer = layers[name]
+        new = make_gate(layer.weight, dim).train(layer.training)
+        parametrize.register_parametrization(layer, "weight", new)
+    return model
+
+
+def gates(model: nn.Module) -> dict[str, Gate]:
+    """The gates of a model by the name of their layer, in the model's order."""
+    return {
+        name: parametrization
+        for name, layer in model.named_modules()
+        if parametrize.is_parametrized(layer, "weight")
+        for parametrization in layer.parametrizations.weight
+        if isinstance(parametrization, Gate)
+    }
+
+
+def expected_l0(model: nn.Module) -> Tensor:
+    """The expected number of non-zero weights in all gated layers, a scalar.
+
+    Raises:
+        ValueError: no layer is gated.
+    """
+    return torch.stack([g.expected_l0() for g in _some_gates(model).values()]).sum()
+
+
+@torch.no_grad()
+def bake(model: nn.Module) -> nn.Module:
+    """Multiply the test-time gates into the weights and remove them, in place.
+
+    The model is then a plain one: no parametrizations, exact zeros, and the outputs
+    that the gated model gives in evaluation mode.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: no layer is gated.
+    """
+    for name, found in _some_gates(model).items():
+        found.eval()
+        parametrize.remove_parametrizations(
+            model.get_submodule(name), "weight", leave_parametrized=True
+        )
+    return model
+
+
+def gate_groups(
+    model: nn.Module, lr: float, gate_lr: float, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Two parameter groups for any torch optimizer: the model's own, and the gates'.
+
+    Weight decay would pull the gates to the middle, where they are least decided: they
+    have none.
+
+    Raises:
+        ValueError: a number below 0; no layer is gated.
+    """
+    for name, value in (
+        ("lr", lr),
+        ("gate_lr", gate_lr),
+        ("weight_decay", weight_decay),
+    ):
+        check_number(name, value, at_least=0)
+    of_gates = [p for g in _some_gates(model).values() for p in g.parameters()]
+    known = set(map(id, of_gates))
+    own = [p for p in model.parameters() if id(p) not in known]
+    return [
+        {"params": own, "lr": lr, "weight_decay": weight_decay},
+        {"params": of_gates, "lr": gate_lr, "weight_decay": 0.0},
+    ]
+
+
+class Schedule:
+    r"""Numbers that change while training, such as λ, β or a learning rate.
+
+    A number is a function of the time, which :meth:`step` moves on: call it once an
+    epoch or once an update, whichever the functions count in.
+
+    >>> schedule = Schedule(lam=lambda t: 1e-6 * min(1, t / 10))
+    >>> loss = loss + schedule["lam"] * expected_l0(model)
+    >>> schedule.step()
+
+    Args:
+        tell: called with the schedule at the start, after every step and after
+            loading, to hand the numbers on: to the gates of a model, or to the
+            groups of an optimizer.
+        numbers: for each name a function from the time 0, 1, 2, … to a number.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[Schedule], object] | None = None,
+        **numbers: Callable[[int], float],
+    ) -> None:
+        self.time = 0
+        self._tell, self._numbers = tell or (lambda schedule: None), numbers
+        self._tell(self)
+
+    def __getitem__(self, name: str) -> float:
+        return self._numbers[name](self.time)
+
+    def step(self) -> None:
+        """Move on to the next epoch, or update."""
+        self.time += 1
+        self._tell(self)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"time": self.time}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.time = state["time"]
+        self._tell(self)
+
+
+def exponential(start: float, end: float, steps: int) -> Callable[[int], float]:
+    r""":math:`start \cdot (end/start)^{t/(steps - 1)}` at time t, then ``end``.
+
+    Raises:
+        ValueError: ``start`` or ``end`` not above 0, or fewer than 2 steps.
+    """
+    check_number("start", start, above=0)
+    check_number("end", end, above=0)
+    check_number("steps", steps, at_least=2)
+    return lambda t: start * (end / start) ** min(t / (steps - 1), 1)
+
+
+def _some_gates(model: nn.Module) -> dict[str, Gate]:
+    found = gates(model)
+    if not found:
+        raise ValueError(f"no layer of the model is gated: {model}")
+    return found
+
+
+def _is_gateable(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Linear, _ConvNd))
+
+
+def _dimension(name: str, layer: Any, group: str) -> int | None:
+    """The dimension of the layer's weight that a group of gates runs along."""
+    if nn.parameter.is_lazy(layer.weight):
+        raise ValueError(f"layer {name!r} has no weights yet: run the model once")
+    if group == "unit":
+        group = "output" if isinstance(layer, _ConvNd) else "input"
+    if group not in GROUPS:
+        raise ValueError(
+            f"group of {name!r} must be one of {', '.join(GROUPS)} or unit, "
+            f"got {group!r}"
+        )
+    if group == "weight":
+        return None
+    transposed = isinstance(layer, _ConvTransposeNd)
+    dim = int((group == "input") != transposed)  # 0 is the output, unless transposed
+    if dim == 1 and getattr(layer, "groups", 1) > 1:
+        raise ValueError(
+            f"layer {name!r} is a grouped convolution: one slice of its weight is read "
+            f"by several {group}s. Gate its weights or the other side"
+        )
+    return dim
