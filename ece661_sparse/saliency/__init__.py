@@ -1,5 +1,12 @@
 """Part II of the lecture: saliency, Global Sparse Momentum, rows of Table 1."""
 
+from ece661_sparse.saliency.criteria import (
+    averaged_taylor,
+    first_order,
+    loss_change,
+    magnitude,
+    taylor,
+)
 from ece661_sparse.saliency.masks import (
     Kept,
     allocation,
@@ -16,10 +23,15 @@ __all__ = [
     "Kept",
     "allocation",
     "apply_mask",
+    "averaged_taylor",
+    "first_order",
     "global_mask",
     "keep_zeros",
     "kernels",
     "layerwise_mask",
+    "loss_change",
+    "magnitude",
     "nonzero_mask",
     "rewind",
+    "taylor",
 ]
