@@ -150,7 +150,11 @@ def loss_change(
             finally:
                 hook.remove()
 
-        changes[name] = torch.vmap(without, chunk_size=chunk_size)(positions)
+        changes[name] = (
+            torch.vmap(without, chunk_size=chunk_size)(positions)
+            if len(positions)
+            else before.new_zeros(0)
+        )
     return changes
 
 
