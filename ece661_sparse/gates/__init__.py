@@ -39,8 +39,8 @@ from ece661_sparse.gates.hard_concrete import (
 )
 
 __all__ = [
-    "ContinuousGate",
     "Bernoulli",
+    "ContinuousGate",
     "Gate",
     "HardConcrete",
     "Schedule",
@@ -52,15 +52,18 @@ __all__ = [
     "gate",
     "gate_groups",
     "gates",
+    "hardening",
     "log_probability",
     "probability_nonzero",
     "probability_one",
     "rectify",
+    "remaining",
     "sample_bernoulli",
     "sample_concrete",
     "sample_hard_concrete",
     "score_function_gradients",
     "score_function_term",
+    "start_round",
     "straight_through_gradients",
     "stretch",
     "stretched_density",
