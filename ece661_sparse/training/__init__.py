@@ -17,6 +17,7 @@ from ece661_sparse.training.metrics import (
     provenance,
     sparsity_report,
 )
+from ece661_sparse.training.sparse_file import load_sparse, save_sparse
 
 __all__ = [
     "Checkpoint",
@@ -28,8 +29,10 @@ __all__ = [
     "current_profile",
     "hold_out",
     "load_mnist",
+    "load_sparse",
     "nonzeros",
     "provenance",
+    "save_sparse",
     "set_seed",
     "sparsity_report",
     "train",

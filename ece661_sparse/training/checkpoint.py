@@ -7,10 +7,25 @@ at ``path`` is either the previous complete checkpoint or the new complete one.
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of ``path`` once it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    with open(aside, "wb") as file:
+        yield file
+        file.flush()
+        # A rename may reach the disk before the data it names.
+        os.fsync(file.fileno())
+    os.replace(aside, path)
 
 
 class Checkpoint:
@@ -28,14 +43,8 @@ class Checkpoint:
 
     def save(self, **state: Any) -> None:
         """Replace the checkpoint by ``state``, all of it or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_name(self.path.name + ".tmp")
-        with open(aside, "wb") as file:
+        with replacing(self.path) as file:
             torch.save(state, file)
-            file.flush()
-            # A rename may reach the disk before the data it names.
-            os.fsync(file.fileno())
-        os.replace(aside, self.path)
 
     def load(self) -> dict[str, Any] | None:
         """The saved dictionary with its tensors on the CPU; None if there is none.

@@ -116,9 +116,14 @@ def hold_out(images: Images, n: int, seed: int = 0) -> tuple[Images, Images]:
 
 
 def data_folder() -> Path:
-    """``ECE661_DATA`` if set, else a folder in the platform's cache."""
+    """``ECE661_DATA`` if set, else :func:`cache_folder`."""
     if folder := os.environ.get("ECE661_DATA"):
         return Path(folder).expanduser()
+    return cache_folder()
+
+
+def cache_folder() -> Path:
+    """This package's folder in the platform's cache."""
     if sys.platform == "win32":
         cache = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
     elif sys.platform == "darwin":

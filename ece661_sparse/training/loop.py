@@ -38,7 +38,7 @@ def train(
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     scheduler: LRScheduler | None = None,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | str = True,
     checkpoint: Checkpoint | None = None,
     evaluate: Callable[[nn.Module], dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def train(
             whose subgradient shall be followed is added here (``regularized``).
         scheduler: learning-rate schedule, advanced once an epoch.
         seed: of the batches.
-        progress: show a progress bar.
+        progress: show a progress bar, labelled if this is a text.
         checkpoint: written after every epoch. If it exists, the run continues from
             it, and ends with the same bits as a run that was never stopped.
         evaluate: ``evaluate(model)`` returns numbers to add to the epoch's record.
@@ -81,7 +81,10 @@ def train(
 
     steps = -(-len(images) // batch_size)
     with tqdm(
-        total=epochs * steps, initial=len(history) * steps, disable=not progress
+        desc=progress if isinstance(progress, str) else None,
+        total=epochs * steps,
+        initial=len(history) * steps,
+        disable=not progress,
     ) as bar:
         for epoch in range(len(history), epochs):
             model.train()

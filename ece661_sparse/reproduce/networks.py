@@ -1,0 +1,76 @@
+"""The dense networks that the rows of the tables start from ("Base Top1")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ece661_sparse.models import LeNet5, LeNet300
+
+if TYPE_CHECKING:
+    from ece661_sparse.reproduce.rows import Run
+
+
+@dataclass(frozen=True)
+class Network:
+    """A dense network and how it is trained.
+
+    Attributes:
+        title: as the table prints it.
+        build: makes it, untrained.
+        recipe: ``recipe(run, model, **settings)`` trains it in place.
+        settings: the recipe's keyword arguments for each profile.
+    """
+
+    title: str
+    build: Callable[[], nn.Module]
+    recipe: Callable[..., None]
+    settings: Mapping[str, Mapping[str, Any]]
+
+
+def sgd_cosine(
+    run: Run,
+    model: nn.Module,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    weight_decay: float = 5e-4,
+) -> None:
+    """SGD with Nesterov momentum, the learning rate falling to zero as a cosine."""
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
+    run.fit(
+        "dense",
+        model,
+        optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
+    )
+
+
+NETWORKS = {
+    "lenet300": Network(
+        "LeNet-300",
+        LeNet300,
+        sgd_cosine,
+        {
+            "quick": {"epochs": 20, "lr": 0.05, "batch_size": 64},
+            "full": {"epochs": 30, "lr": 0.05, "batch_size": 128},
+        },
+    ),
+    "lenet5": Network(
+        "LeNet-5",
+        LeNet5,
+        sgd_cosine,
+        {
+            "quick": {"epochs": 15, "lr": 0.03, "batch_size": 64},
+            "full": {"epochs": 10, "lr": 0.03, "batch_size": 128},
+        },
+    ),
+}

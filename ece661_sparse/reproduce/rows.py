@@ -1,0 +1,251 @@
+"""A row of a results table, and what its recipe works with.
+
+A recipe is a function ``recipe(run, **settings) -> Outcome``: it trains on
+``run.train`` and hands back a pruned network. It never sees the test set.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import nn
+from torch.optim import Optimizer
+
+from ece661_sparse.reproduce.networks import NETWORKS, Network
+from ece661_sparse.training import Checkpoint, Images, set_seed, train
+from ece661_sparse.training.checkpoint import replacing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a results table.
+
+    Attributes:
+        table: module of this package that holds the row: ``"table1"``.
+        name: of the row's files, and the value of ``--row``.
+        method: as the table prints it.
+        model: a key of ``NETWORKS``.
+        dataset: a key of ``DATASETS``.
+        published: what the table claims: ``base_top1``, ``top1`` (percent) and
+            ``nonzero`` (kernel weights).
+        recipe: ``recipe(run, **settings)``; None: nobody has written it yet.
+        settings: the recipe's keyword arguments for each profile, plain values.
+        seeds: the runs that make the row.
+        note: what the printed table has wrong about this row, for its caption.
+        build: the untrained final network, into which the stored weights go. None:
+            the plain network ``model``.
+        measure: ``measure(model, test images)``: further numbers from the test set.
+    """
+
+    table: str
+    name: str
+    method: str
+    model: str
+    dataset: str
+    published: Mapping[str, float]
+    recipe: Callable[..., Outcome] | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    note: str = ""
+    build: Callable[[], nn.Module] | None = None
+    measure: Callable[[nn.Module, Images], dict[str, float]] | None = None
+
+    def untrained(self) -> nn.Module:
+        """A network of the final shape."""
+        return (self.build or NETWORKS[self.model].build)()
+
+
+@dataclass
+class Outcome:
+    """What a recipe returns.
+
+    Attributes:
+        model: the final network, plain (parametrizations baked in).
+        retrained: was it trained on with its zeros held at zero?
+        base_top1_model: the dense network to compare with. None: ``run.base``.
+        extra: anything else for the JSON; plain numbers, texts, lists.
+    """
+
+    model: nn.Module
+    retrained: bool = False
+    base_top1_model: nn.Module | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """One seed of one row, as its recipe sees it.
+
+    Attributes:
+        train: all the images it may train and choose on.
+        seed: of the initial weights and of the order of the images.
+        profile: ``"quick"`` or ``"full"``.
+        device: where ``train`` lives and the networks go.
+        folder: the checkpoints of this row, seed and settings.
+        shared: the folder of the dense networks that all rows start from.
+        label: of the progress bars; empty: none are shown.
+    """
+
+    train: Images
+    seed: int
+    profile: str
+    device: torch.device
+    folder: Path
+    shared: Path
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        self._stages: set[str] = set()
+        self.clock = Clock(self.folder / "minutes.json")
+        self.base_minutes = 0.0
+
+    @property
+    def minutes(self) -> float:
+        """Time that went into this run, over all its interruptions."""
+        return self.clock.minutes()
+
+    def fit(
+        self,
+        stage: str,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        epochs: int,
+        images: Images | None = None,
+        evaluate: Callable[[nn.Module], dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """:func:`~ece661_sparse.training.train` on ``self.train``, in a checkpoint.
+
+        Started again, a finished stage puts its end state into ``model``,
+        ``optimizer`` and torch's generators, and an unfinished one goes on where it
+        was. Whatever else changes during a stage (a mask, dual variables) has to be
+        a buffer of the model or in the optimizer's state; what a recipe computes
+        between stages is computed again.
+
+        Args:
+            stage: name of the checkpoint, different for each ``fit`` of a recipe.
+            epochs, evaluate, options: as ``train`` has them. The order of the
+                images follows from the run's seed and the stage.
+            images: instead of ``self.train``.
+
+        Raises:
+            ValueError: a stage of this name has been run before.
+        """
+        if stage in self._stages:
+            raise ValueError(f"stage {stage!r} was run twice: it needs another name")
+        self._stages.add(stage)
+
+        def tick(model: nn.Module) -> dict[str, Any]:
+            numbers = evaluate(model) if evaluate else {}
+            self.clock.tick()
+            return numbers
+
+        options.setdefault("seed", zlib.crc32(f"{self.seed} {stage}".encode()))
+        return train(
+            model,
+            optimizer,
+            self.train if images is None else images,
+            epochs=epochs,
+            evaluate=tick,
+            checkpoint=Checkpoint(self.folder / f"{stage}.pt"),
+            progress=self.label and f"{self.label} {stage}",
+            **options,
+        )
+
+    def retrain(
+        self, stage: str, model: nn.Module, optimizer: Optimizer, **options: Any
+    ) -> list[dict[str, Any]]:
+        """:meth:`fit` with the kernels' zeros held at zero: masked retraining.
+
+        Their gradients are zero, so a fresh optimizer of any kind leaves them alone.
+        """
+        hooks = [
+            kernel.register_hook(
+                partial(torch.mul, (kernel.detach() != 0).to(kernel.dtype))
+            )
+            for kernel in model.parameters()
+            if kernel.ndim >= 2
+        ]
+        try:
+            return self.fit(stage, model, optimizer, **options)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def untrained(self, name: str) -> nn.Module:
+        """The dense network ``name`` with this seed's initial weights."""
+        set_seed(self.seed)
+        model = NETWORKS[name].build()
+        # Convolutions on a CPU are much faster with the channels last.
+        return model.to(self.device).to(memory_format=torch.channels_last)
+
+    def base(self, name: str) -> nn.Module:
+        """A fresh copy of the trained dense network ``name`` of this seed.
+
+        Trained once for each seed, profile and training set, then shared by all rows.
+        """
+        network: Network = NETWORKS[name]
+        settings = network.settings[self.profile]
+        kind = fingerprint(settings, network.recipe, len(self.train), self.device)
+        folder = self.shared / name / f"{self.profile}-seed{self.seed}-{kind}"
+        label = self.label and f"{self.label} {name}"
+        run = Run(
+            self.train, self.seed, self.profile, self.device, folder, folder, label
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.clock.tick()
+        with FileLock(folder / "lock"):  # another row may want it at the same time
+            model = run.untrained(name)
+            network.recipe(run, model, **settings)
+        self.clock.skip()
+        self.base_minutes = run.minutes
+        return model
+
+
+class Clock:
+    """Minutes of work, kept in a file so that an interruption does not lose them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seconds = float(json.loads(path.read_text())) if path.exists() else 0.0
+        self.skip()
+
+    def skip(self) -> None:
+        """Leave out the time since the last call."""
+        self._last = time.monotonic()
+
+    def tick(self) -> None:
+        """Count the time since the last call."""
+        self._seconds += time.monotonic() - self._last
+        self.skip()
+        with replacing(self.path) as file:
+            file.write(json.dumps(self._seconds).encode())
+
+    def minutes(self) -> float:
+        """All that was counted."""
+        return self._seconds / 60
+
+
+def fingerprint(settings: Any, recipe: Callable[..., Any], *other: Any) -> str:
+    """Short hash of what a checkpoint must not survive: settings and code.
+
+    Comments and layout of the recipe's own lines do not count; nor does code that it
+    calls, for which there is ``--again``.
+    """
+    code = ast.dump(ast.parse(dedent(inspect.getsource(recipe))))
+    text = json.dumps([settings, code, *map(str, other)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

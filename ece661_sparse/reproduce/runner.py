@@ -1,0 +1,201 @@
+"""Run a row: train by its recipe, then measure once on the test set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from ece661_sparse.reproduce.networks import NETWORKS
+from ece661_sparse.reproduce.results import (
+    commit,
+    merged,
+    read_result,
+    result_path,
+    weights_path,
+    write_result,
+)
+from ece661_sparse.reproduce.rows import Outcome, Row, Run, fingerprint
+from ece661_sparse.training import (
+    Data,
+    Images,
+    accuracy,
+    hold_out,
+    load_mnist,
+    nonzeros,
+    provenance,
+    set_seed,
+    sparsity_report,
+)
+from ece661_sparse.training.sparse_file import save_sparse, sparse_bytes
+
+DATASETS: dict[str, Callable[[str, torch.device], Data]] = {"mnist": load_mnist}
+HELD_OUT = {"quick": 800, "full": 5000}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How rows are run; see ``python -m ece661_sparse reproduce --help``.
+
+    Attributes:
+        out: folder of the results; None: they are returned and not kept.
+    """
+
+    profile: str
+    device: torch.device
+    checkpoints: Path
+    out: Path | None
+    validate: bool = False
+    again: bool = False
+    progress: bool = True
+
+
+def run_row(
+    row: Row, options: Options, seeds: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Run the row's seeds that are not done yet and return its result.
+
+    Raises:
+        ValueError: the row has no recipe or no settings for the profile; the folder
+            of the results holds this row of another profile or of a validation; the
+            row is being run by another process.
+    """
+    if row.recipe is None:
+        raise ValueError(f"{row.name} has no recipe yet: there is nothing to run")
+    if options.profile not in row.settings:
+        raise ValueError(f"{row.name} has no settings for profile {options.profile!r}")
+    result = _done(row, options)
+    for seed in row.seeds if seeds is None else seeds:
+        if result is None or seed not in result["seeds"] or options.again:
+            result = _run_seed(row, options, seed, result)
+    assert result is not None
+    return result
+
+
+def _run_seed(
+    row: Row, options: Options, seed: int, result: dict[str, Any] | None
+) -> dict[str, Any]:
+    assert row.recipe is not None
+    settings = row.settings[options.profile]
+    data = _images(row, options, "training")
+    kind = fingerprint(settings, row.recipe, len(data), options.device)
+    folder = (
+        options.checkpoints / row.table / row.name
+        / f"{options.profile}-seed{seed}-{kind}"
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"), timeout=0)
+    try:
+        with lock:
+            if options.again:
+                shutil.rmtree(folder)
+            run = Run(
+                data,
+                seed,
+                options.profile,
+                options.device,
+                folder,
+                options.checkpoints / "dense",
+                f"{row.name} seed {seed}" if options.progress else "",
+            )
+            set_seed(seed)
+            outcome = row.recipe(run, **settings)
+            base = outcome.base_top1_model
+            if base is None and row.model in NETWORKS:
+                base = run.base(row.model)
+            run.clock.tick()
+            result = merged(result, _measured(row, options, run, outcome, base))
+            if options.out is not None:
+                if result["seeds"][0] == seed:  # the weights first: the JSON names them
+                    save_sparse(outcome.model, weights_path(options.out, row))
+                write_result(options.out, row, result)
+                shutil.rmtree(folder)
+            return result
+    except Timeout:
+        raise ValueError(
+            f"{row.name}, seed {seed}, is being run by another process in {folder}"
+        ) from None
+
+
+def _measured(
+    row: Row, options: Options, run: Run, outcome: Outcome, base: nn.Module | None
+) -> dict[str, Any]:
+    """The result of one seed: the only place that looks at the test set."""
+    images = _images(row, options, "measurement")
+    model = row.untrained().to(options.device).to(memory_format=torch.channels_last)
+    try:
+        model.load_state_dict(outcome.model.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"the recipe of {row.name} did not return the network of its row: {error}"
+        ) from error
+    source = provenance(options.profile, run.seed, options.device)
+    further = row.measure(model, images) if row.measure else {}
+    return {
+        "row": row.name,
+        "table": row.table,
+        "method": row.method,
+        "model": row.model,
+        "dataset": row.dataset,
+        "profile": options.profile,
+        "split": "validation" if options.validate else "test",
+        "device": source["device"],
+        "versions": source["versions"],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "kernel_parameters": sparsity_report(model).total,
+        "retrained": outcome.retrained,
+        "published": dict(row.published),
+        "recipe": dict(row.settings[options.profile]),
+        "seeds": [run.seed],
+        "commit": [commit()],
+        "minutes": [round(run.minutes + run.base_minutes, 2)],
+        "base_minutes": [round(run.base_minutes, 2)],
+        "nonzero": [nonzeros(model)],
+        "base_top1": [None if base is None else accuracy(base, images)],
+        "top1": [accuracy(model, images)],
+        "extra": [outcome.extra | further],
+        "weights_sha256": hashlib.sha256(sparse_bytes(model)).hexdigest(),
+    }
+
+
+def _done(row: Row, options: Options) -> dict[str, Any] | None:
+    """The result on file, if it was made with these settings."""
+    if options.out is None:
+        return None
+    old = read_result(options.out, row)
+    if old is None:
+        return None
+    split = "validation" if options.validate else "test"
+    if (old["profile"], old["split"]) != (options.profile, split):
+        raise ValueError(
+            f"{result_path(options.out, row)} holds the row's {old['profile']} "
+            f"results ({old['split']}); delete it, or choose another folder (--out) "
+            f"for {options.profile} ({split})"
+        )
+    same = old["recipe"] == json.loads(json.dumps(row.settings[options.profile]))
+    return old if same else None
+
+
+def _images(row: Row, options: Options, part: str) -> Images:
+    """The ``training`` images, or those of the final ``measurement``.
+
+    The test set is loaded when the recipe is through: it cannot use what is not there.
+    """
+    data = DATASETS[row.dataset](options.profile, options.device)
+    if options.validate:
+        train, held_out = hold_out(data.train, HELD_OUT[options.profile])
+        images = train if part == "training" else held_out
+    else:
+        images = data.train if part == "training" else data.test
+    if images.x.ndim == 4:  # as the convolutions want them
+        x = images.x.to(memory_format=torch.channels_last)
+        images = Images(x, images.y)
+    return images
