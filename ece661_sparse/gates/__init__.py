@@ -13,6 +13,7 @@ from ece661_sparse.gates.continuous import (
     ContinuousGate,
     hardening,
     remaining,
+    rewind_weights,
     start_round,
 )
 from ece661_sparse.gates.gating import (
@@ -58,6 +59,7 @@ __all__ = [
     "probability_one",
     "rectify",
     "remaining",
+    "rewind_weights",
     "sample_bernoulli",
     "sample_concrete",
     "sample_hard_concrete",

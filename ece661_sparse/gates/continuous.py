@@ -128,40 +128,48 @@ def remaining(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def start_round(model: nn.Module, early: Mapping[str, Tensor] | None = None) -> None:
-    r"""Between two rounds of a ticket search: soften the gates, forget what is closed.
+def start_round(model: nn.Module) -> None:
+    r"""Between two rounds of a ticket search: soften the gates, keep what is closed.
 
     .. math:: s \leftarrow \min(\beta s,\, s^0), \qquad \beta \leftarrow 1
 
-    An open gate starts again at :math:`s^0`. A closed one stays where the last
-    :math:`\beta` left it, far below, where it has next to no gradient: it stays closed.
-    Make a new optimizer and a new :func:`hardening` for the next round, since the old
-    ones remember the old one.
-
-    Args:
-        model: gated with :class:`ContinuousGate`, at the end of a round.
-        early: the model's ``state_dict`` from an early epoch, to rewind everything but
-            the gates to. None: the weights go on, as in the authors' code, which
-            rewinds once, before it trains the final ticket.
+    An open gate starts again at :math:`s^0`. A closed one stays as closed as the last
+    :math:`\beta` left it. Make a new optimizer and a new :func:`hardening` for the next
+    round: the old ones remember the old one.
 
     Raises:
-        ValueError: no continuous gate in the model; ``early`` is of another model.
+        ValueError: no continuous gate in the model.
     """
-    found = _continuous(model)
-    if early is not None:
-        own = model.state_dict()
-        if early.keys() != own.keys():
-            raise ValueError(
-                "early must be a state_dict of the gated model; it differs in "
-                f"{', '.join(sorted(early.keys() ^ own.keys()))}"
-            )
-        kept = {id(gate.s): gate.s.clone() for gate in found.values()}
-        model.load_state_dict(early)
-        for gate in found.values():
-            gate.s.copy_(kept[id(gate.s)])
-    for gate in found.values():
+    for gate in _continuous(model).values():
         gate.s.mul_(gate.beta).clamp_(max=gate.s0)
         gate.beta = 1.0
+
+
+def rewind_weights(model: nn.Module, early: Mapping[str, Tensor]) -> None:
+    r"""Give a gated model its early weights back, and leave the gates as they are.
+
+    At the end of a search, with :func:`bake` after it, this makes the ticket: the
+    weights of an early epoch under the final mask :math:`1[s > 0]`. The authors' code
+    rewinds there only; between rounds its weights go on.
+
+    Args:
+        model: gated.
+        early: its ``state_dict`` of an early epoch (a deep copy: a state dict holds the
+            parameters themselves).
+
+    Raises:
+        ValueError: ``early`` is of another model; no continuous gate.
+    """
+    own = model.state_dict()
+    if early.keys() != own.keys():
+        raise ValueError(
+            "early must be a state_dict of the gated model; it differs in "
+            f"{', '.join(sorted(early.keys() ^ own.keys()))}"
+        )
+    of_gates = {id(gate.s) for gate in _continuous(model).values()}
+    named = model.named_parameters(remove_duplicate=False)
+    s = {name: p.detach().clone() for name, p in named if id(p) in of_gates}
+    model.load_state_dict({**early, **s})
 
 
 def _continuous(model: nn.Module) -> dict[str, ContinuousGate]:

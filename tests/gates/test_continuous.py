@@ -20,6 +20,7 @@ from ece661_sparse.gates import (
     gates,
     hardening,
     remaining,
+    rewind_weights,
     start_round,
 )
 from ece661_sparse.training import Checkpoint, Images, nonzeros, train
@@ -232,7 +233,8 @@ def test_runs_on_the_meta_device():
         (loss + 1e-3 * expected_l0(model)).backward()
         optimizer.step()
         schedule.step()
-    start_round(model, {k: v.clone() for k, v in model.state_dict().items()})
+    start_round(model)
+    rewind_weights(model, copy.deepcopy(model.state_dict()))
     assert bake(model)[0].weight.is_meta
 
 
@@ -274,7 +276,8 @@ def test_schedule_refuses_what_it_cannot_do():
         hardening(model, 5, beta=0.5)
     with pytest.raises(ValueError, match=r"steps must be .* >= 2.*, got steps=1"):
         hardening(model, 1)
-    for use in (lambda m: hardening(m, 5), remaining, start_round):
+    rewind = lambda m: rewind_weights(m, m.state_dict())  # noqa: E731
+    for use in (lambda m: hardening(m, 5), remaining, start_round, rewind):
         with pytest.raises(ValueError, match=r"no layer .* continuous gate"):
             use(nn.Linear(3, 2))
 
@@ -385,19 +388,22 @@ def test_rewinding_takes_everything_back_but_the_gates():
     s = {name: g.s.clone() for name, g in gates(model).items()}
     opened = {name: g.mask() for name, g in gates(model).items()}
     assert not torch.equal(model[0].bias, early["0.bias"])
-    start_round(model, early)
+    rewind_weights(model, early)
     for name, value in model.state_dict().items():
         assert torch.equal(value, early[name]) is not name.endswith(".s")
     for name, g in gates(model).items():
-        torch.testing.assert_close(g.s.data, (200 * s[name]).clamp(max=0))
-        assert torch.equal(g.s == 0, opened[name] | (s[name] == 0))
+        assert torch.equal(g.s.data, s[name]) and g.s.requires_grad
+    bake(model)  # the ticket: early weights under the late mask
+    for name, mask in opened.items():
+        weight = early[f"{name}.parametrizations.weight.original"]
+        assert torch.equal(model.get_submodule(name).weight.data, 2 * mask * weight)
 
 
 def test_rewinding_to_another_model_changes_nothing():
     model = spread(small_net())
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=r"early must be .* differs in .*0\.weight"):
-        start_round(model, nn.Sequential(nn.Linear(6, 8)).state_dict())
+        rewind_weights(model, nn.Sequential(nn.Linear(6, 8)).state_dict())
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -411,5 +417,7 @@ def test_rounds_remove_more_and_more(rewound):
     for _ in range(3):
         fit(model, 20, lam=6e-3)
         left.append(remaining(model))
-        start_round(model, early if rewound else None)
+        start_round(model)
+        if rewound:
+            rewind_weights(model, early)
     assert left[0] > left[1] > left[2] > 0
