@@ -1,11 +1,13 @@
 """The networks of the lecture's result tables."""
 
 from ece661_sparse.models.densenet import DenseNet, densenet40
+from ece661_sparse.models.gated_resnet import GatedResNet
 from ece661_sparse.models.lenet import LeNet5, LeNet300
 from ece661_sparse.models.resnet import ResNet, resnet20, resnet56
 
 __all__ = [
     "DenseNet",
+    "GatedResNet",
     "LeNet5",
     "LeNet300",
     "ResNet",
