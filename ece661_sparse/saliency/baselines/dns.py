@@ -1,0 +1,143 @@
+r"""The rows "DNS" of the slide "Pruning results": dynamic network surgery.
+
+The network computes with :math:`W \circ T`, T a mask of zeros and ones. The gradient
+at that point moves **all** of W, the masked weights too:
+
+.. math:: W \leftarrow W - \alpha \frac{\partial L}{\partial (W \circ T)}
+
+so a weight that was cut by mistake can grow, and is spliced in again. Two thresholds
+for each layer keep it from flickering:
+
+.. math::
+
+    T \leftarrow \begin{cases} 0 & |W| \le 0.9\,t \\ 1 & |W| > 1.1\,t \\
+    T & \text{between} \end{cases} \qquad
+    t = \operatorname{mean}|W| + c \cdot \operatorname{std}|W| .
+
+Guo et al., "Dynamic Network Surgery for Efficient DNNs", NeurIPS 2016.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from ece661_sparse.proximal._checks import check_count, check_number
+
+OFF, ON = 0.9, 1.1  # of the threshold
+
+
+def splice(weight: Tensor, mask: Tensor, threshold: float | Tensor) -> Tensor:
+    """The mask's next value: off at 0.9 of the threshold or below, on above 1.1.
+
+    Args:
+        weight: dense weights.
+        mask: zeros and ones, shaped like the weights.
+        threshold: of the layer.
+    """
+    size = weight.abs()
+    off, on = size <= OFF * threshold, size > ON * threshold
+    return torch.where(off, 0, torch.where(on, 1, mask))
+
+
+class DNS(SGD):
+    r"""SGD on dense weights behind a mask that is updated while they train.
+
+    The parameters always hold :math:`W \circ T`, ready to be evaluated or saved; the
+    dense W and the mask T are in the optimizer's state (``"dense"``, ``"mask"``).
+
+    Every group with a ``c`` is one layer in the sense of the paper: its weights and
+    its biases have one threshold, taken from their magnitudes at the first step, and
+    biases are cut like weights (:func:`~.layers.layer_groups` makes such groups).
+    Masks are updated with probability :math:`(1 + \gamma k)^{-\text{power}}` at step
+    k, layer by layer: often at first, then seldom. The draw comes from ``generator``
+    (on the CPU), or from torch's global one, which a checkpoint restores.
+
+    Args:
+        params: parameter groups, with a ``c`` each; None for those left dense.
+        lr: step of SGD.
+        c: of groups without their own. Larger keeps fewer weights.
+        gamma: how fast updates become rare, ≥ 0.
+        power: likewise, ≥ 0.
+        stop: masks are frozen from this step on; None: never.
+        momentum, weight_decay, nesterov: as in SGD, on the dense weights.
+        generator: of the draws.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        c: float | None = None,
+        gamma: float = 1e-4,
+        power: float = 1.0,
+        stop: int | None = None,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        check_number("gamma", gamma, at_least=0)
+        check_number("power", power, at_least=0)
+        if stop is not None:
+            check_count("stop", stop)
+        super().__init__(
+            params, lr, momentum, weight_decay=weight_decay, nesterov=nesterov
+        )
+        for group in self.param_groups:
+            group.setdefault("c", c)
+            if group["c"] is not None:
+                check_number("c", group["c"])
+            group.update(gamma=gamma, power=power, stop=stop, steps=0, threshold=None)
+        self.generator = generator
+
+    @torch.no_grad()
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
+        """Step on the dense weights, perhaps a new mask, and the parameters masked.
+
+        Args:
+            closure: recomputes the loss and its gradients; called once.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        groups = [group for group in self.param_groups if group["c"] is not None]
+        for group in groups:
+            if group["threshold"] is None:
+                group["threshold"] = _threshold(group)
+            for p in group["params"]:
+                state = self.state[p]
+                if "dense" not in state:
+                    state["dense"], state["mask"] = p.clone(), torch.ones_like(p)
+                p.copy_(state["dense"])
+        super().step()
+        for group in groups:
+            update = self._is_due(group)
+            for p in group["params"]:
+                state = self.state[p]
+                state["dense"].copy_(p)
+                if update:
+                    state["mask"].copy_(splice(p, state["mask"], group["threshold"]))
+                p.mul_(state["mask"])
+            group["steps"] += 1
+        return loss
+
+    def _is_due(self, group: dict[str, Any]) -> bool:
+        k = group["steps"]
+        probability = (1 + group["gamma"] * k) ** -group["power"]
+        draw = torch.rand((), generator=self.generator).item()
+        return draw < probability and (group["stop"] is None or k < group["stop"])
+
+
+def _threshold(group: dict[str, Any]) -> Tensor:
+    r""":math:`t = \operatorname{mean}|W| + c \operatorname{std}|W|`, 0 if negative."""
+    size = torch.cat([p.abs().flatten() for p in group["params"]])
+    return (size.mean() + group["c"] * size.std(correction=0)).clamp(min=0)

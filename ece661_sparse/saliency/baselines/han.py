@@ -1,0 +1,96 @@
+r"""The rows "Han et al." of the slide "Pruning results": prune, retrain, repeat.
+
+A weight goes if it is small for its layer:
+
+.. math:: |w| \le q \cdot \operatorname{std}(\text{the layer's weights})
+
+with one quality parameter :math:`q` for all layers. What is left is trained on, and
+can then lose more than it could have lost at once.
+
+Han et al., "Learning both Weights and Connections for Efficient Neural Networks",
+NeurIPS 2015.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.saliency.masks import apply_mask, global_mask, keep_zeros, kernels
+
+
+def standardised_magnitude(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    r""":math:`|w| / \operatorname{std}`, layer by layer; 0 for pruned weights.
+
+    The deviation is that of the weights that are left, so that it does not shrink
+    with every round.
+
+    Args:
+        weights: a tensor per layer, by name; ``kernels(model)``.
+    """
+    scores = {}
+    for name, weight in weights.items():
+        w = weight.detach()
+        left = (w != 0).to(w.dtype)
+        n = left.sum().clamp(min=1)
+        std = ((w - w.sum() / n).square() * left).sum().div(n).sqrt()
+        scores[name] = torch.where(w != 0, w.abs() / std, 0)
+    return scores
+
+
+def quality_mask(weights: Mapping[str, Tensor], quality: float) -> dict[str, Tensor]:
+    r"""Keep :math:`|w| > q \cdot \operatorname{std}`.
+
+    Raises:
+        ValueError: ``quality`` below 0.
+    """
+    check_number("quality", quality, at_least=0)
+    scores = standardised_magnitude(weights)
+    return {name: score > quality for name, score in scores.items()}
+
+
+def budget_mask(weights: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
+    r"""The quality mask that keeps exactly ``keep`` weights of all layers together.
+
+    Raising :math:`q` removes weights in the order of :math:`|w| / \operatorname{std}`,
+    so a budget is a global ranking of that number.
+
+    Raises:
+        ValueError: ``keep`` is not between 0 and the number of weights.
+    """
+    return global_mask(standardised_magnitude(weights), keep)
+
+
+def geometric_schedule(total: int, keep: int, rounds: int) -> list[int]:
+    """Budgets from ``total`` down to ``keep``: every round keeps the same share.
+
+    Raises:
+        ValueError: ``rounds`` below 1, or ``keep`` not between 1 and ``total``.
+    """
+    check_count("total", total)
+    check_count("keep", keep, at_most=total)
+    check_number("keep", keep, at_least=1)
+    check_count("rounds", rounds)
+    check_number("rounds", rounds, at_least=1)
+    return [round(total * (keep / total) ** (i / rounds)) for i in range(1, rounds + 1)]
+
+
+def prune_and_retrain(
+    model: nn.Module, budgets: Iterable[int], retrain: Callable[[int], None]
+) -> None:
+    """Iterative pruning in place, one round for each budget.
+
+    Args:
+        model: trained already.
+        budgets: weights to keep after each round; :func:`geometric_schedule`.
+        retrain: ``retrain(i)`` trains the model after the pruning of round i, counted
+            from 0. Pruned weights stay at zero meanwhile.
+
+    Raises:
+        ValueError: a budget is more than the number of weights.
+    """
+    for i, keep in enumerate(budgets):
+        apply_mask(model, budget_mask(kernels(model), keep))
+        with keep_zeros(model):
+            retrain(i)

@@ -1,0 +1,187 @@
+"""ADMM against the same three lines in numpy, its fixed point, and a killed run."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ece661_sparse.models import LeNet300
+from ece661_sparse.saliency.baselines import ADMM, layer_groups
+
+DOUBLE = {"dtype": torch.float64}
+
+
+def quadratic(centre):
+    weight = nn.Parameter(torch.zeros_like(centre))
+
+    def gradient():
+        weight.grad = weight.detach() - centre
+
+    return weight, gradient
+
+
+def keep_largest(x, n):
+    kept = torch.zeros_like(x)
+    index = x.abs().flatten().sort(descending=True, stable=True).indices[:n]
+    kept.view(-1)[index] = x.flatten()[index]
+    return kept
+
+
+def test_steps_are_adam_on_the_augmented_loss_then_the_two_updates():
+    torch.manual_seed(1)
+    centre = torch.randn(4, 5, **DOUBLE)
+    weight, gradient = quadratic(centre)
+    admm = ADMM([weight], lr=0.05, keep=6, rho=0.7, every=3)
+
+    w = nn.Parameter(torch.zeros_like(centre))
+    adam = torch.optim.Adam([w], lr=0.05)
+    z = u = None
+    for k in range(20):
+        gradient()
+        admm.step()
+        w.grad = w.detach() - centre
+        if z is not None:
+            w.grad += 0.7 * (w.detach() - z + u)
+        adam.step()
+        if z is None:
+            z, u = keep_largest(w.detach(), 6), torch.zeros_like(centre)
+        if (k + 1) % 3 == 0:
+            z = keep_largest(w.detach() + u, 6)
+            u = u + w.detach() - z
+        torch.testing.assert_close(weight, w)
+        torch.testing.assert_close(admm.state[weight]["Z"], z)
+        torch.testing.assert_close(admm.state[weight]["U"], u)
+    assert int(z.count_nonzero()) == 6
+    assert u.any()
+
+
+def test_fixed_point_is_the_projection_and_the_cut_then_costs_nothing():
+    centre = torch.tensor([[3.0, -2.0, 0.3], [0.2, -1.0, 0.1]], **DOUBLE)
+    weight, gradient = quadratic(centre)
+    admm = ADMM([weight], lr=0.02, keep=3, rho=1.0, every=20)
+    for _ in range(4000):
+        gradient()
+        admm.step()
+    expected = keep_largest(centre, 3)
+    torch.testing.assert_close(admm.state[weight]["Z"], expected, rtol=0, atol=1e-3)
+    assert admm.distance() < 1e-3
+    admm.project_()
+    assert torch.equal(weight != 0, expected != 0)
+
+
+def test_the_cut_alone_would_cost_more():
+    """U pulls what a single penalty would leave standing."""
+    centre = torch.tensor([[3.0, 2.0, 0.8, 0.7]], **DOUBLE)
+    away = {}
+    for rounds in (1, 60):
+        weight, gradient = quadratic(centre)
+        admm = ADMM([weight], lr=0.02, keep=2, rho=1.0, every=3000 // rounds)
+        for _ in range(3000):
+            gradient()
+            admm.step()
+        away[rounds] = admm.distance()
+    assert away[60] < 0.1 * away[1]
+
+
+def test_budgets_by_layer_and_one_for_all():
+    torch.manual_seed(0)
+    x, y = torch.randn(16, 784), torch.randint(10, (16,))
+    for options, expected in (
+        ({"keep": 700}, [700]),
+        (None, [500, 90, 30]),
+    ):
+        model = LeNet300()
+        if options is None:
+            budgets = {"fc1": 500, "fc2": 90, "fc3": 30}
+            admm = ADMM(layer_groups(model, keep=budgets), every=2)
+        else:
+            admm = ADMM(model.parameters(), every=2, **options)
+        biases = [p.detach().clone() for p in model.parameters() if p.ndim == 1]
+        for _ in range(4):
+            admm.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            admm.step()
+        admm.project_()
+        counts = [int(p.count_nonzero()) for p in model.parameters() if p.ndim == 2]
+        assert (counts if options is None else [sum(counts)]) == expected
+        after = [p for p in model.parameters() if p.ndim == 1]
+        assert all(b.all() for b in after)
+        assert not any(torch.equal(a, b) for a, b in zip(biases, after, strict=True))
+
+
+def test_a_group_without_a_budget_is_adam():
+    torch.manual_seed(0)
+    model = LeNet300()
+    twin = copy.deepcopy(model)
+    admm = ADMM(model.parameters(), lr=0.01, weight_decay=1e-3)
+    adam = torch.optim.Adam(twin.parameters(), lr=0.01, weight_decay=1e-3)
+    x, y = torch.randn(16, 784), torch.randint(10, (16,))
+    for _ in range(3):
+        for net, optimizer in ((model, admm), (twin, adam)):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_state_dict_goes_on_bit_for_bit():
+    torch.manual_seed(0)
+    centre = torch.randn(6, 7)
+    weight, gradient = quadratic(centre)
+    admm = ADMM([weight], lr=0.05, keep=9, rho=0.3, every=4)
+
+    def steps(n):
+        for _ in range(n):
+            gradient()
+            admm.step()
+
+    steps(6)
+    saved, value = copy.deepcopy(admm.state_dict()), weight.detach().clone()
+    steps(9)
+    expected = weight.detach().clone()
+
+    weight, gradient = quadratic(centre)
+    weight.data.copy_(value)
+    admm = ADMM([weight], lr=0.05, keep=9, rho=0.3, every=4)
+    admm.load_state_dict(saved)
+    steps(9)
+    assert torch.equal(weight, expected)
+
+
+def test_closure_is_called_with_gradients():
+    weight = nn.Parameter(torch.ones(2, 2))
+    admm = ADMM([weight], keep=2)
+
+    def closure():
+        admm.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    assert admm.step(closure) == 4
+    assert (weight < 1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rho": 0.0}, "rho .*> 0"),
+        ({"every": 0}, "every .*>= 1"),
+        ({"keep": 5}, "keep .*<= 4"),
+        ({"keep": 1.5}, "keep must be a whole number"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(ValueError, match=message):
+        ADMM([nn.Parameter(torch.ones(2, 2))], **{"keep": 2, **options})
+
+
+def test_on_the_meta_device():
+    weight = nn.Parameter(torch.zeros(3, 4, device="meta"))
+    admm = ADMM([weight], keep=5, every=1)
+    for _ in range(2):
+        weight.grad = torch.zeros_like(weight)
+        admm.step()
+    assert admm.state[weight]["Z"].is_meta
