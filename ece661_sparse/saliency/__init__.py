@@ -7,6 +7,7 @@ from ece661_sparse.saliency.criteria import (
     magnitude,
     taylor,
 )
+from ece661_sparse.saliency.gsm import GSM, GradualKeep
 from ece661_sparse.saliency.masks import (
     Kept,
     allocation,
@@ -20,6 +21,8 @@ from ece661_sparse.saliency.masks import (
 )
 
 __all__ = [
+    "GSM",
+    "GradualKeep",
     "Kept",
     "allocation",
     "apply_mask",

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import SGD
+from torch.optim.lr_scheduler import LRScheduler
 
 from ece661_sparse.proximal._checks import check_count, check_number
 
@@ -86,8 +87,13 @@ class GSM(SGD):
             raise ValueError("params must hold a kernel (two or more dimensions)")
         check_count("keep", keep, at_most=total)
         check_number("keep", keep, at_least=1)
-        self.keep = keep
-        self.average = average
+        for group in self.param_groups:  # where state_dict looks for them
+            group["keep"], group["average"] = keep, average
+
+    @property
+    def keep(self) -> int:
+        """Q, the weights that see the gradient."""
+        return self.param_groups[0]["keep"]
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -123,17 +129,53 @@ class GSM(SGD):
                 "a gradient is infinite or NaN: a learning rate too large, or a NaN in "
                 "the data or the loss. No parameter was changed"
             )
-        if self.average:
+        average = self.param_groups[0]["average"]
+        if average:
             sizes = [p.numel() for p in kernels]
             for p, new in zip(kernels, saliency.split(sizes), strict=True):
                 state = self.state[p]
                 if "saliency" not in state:
                     state["saliency"] = torch.zeros_like(new)
-                state["saliency"].lerp_(new, 1 - self.average)
+                state["saliency"].lerp_(new, 1 - average)
             saliency = torch.cat([self.state[p]["saliency"] for p in kernels])
         active = (saliency >= _nth_largest(saliency, self.keep)).to(saliency.dtype)
         parts = active.split([p.numel() for p in kernels])
         return [part.view_as(p) for part, p in zip(parts, kernels, strict=True)]
+
+
+class GradualKeep(LRScheduler):
+    r"""Let more weights compete at first: ``keep`` falls from ``start`` to its end.
+
+    .. math:: Q_e = \text{start} \cdot (Q / \text{start})^{\min(1,\, e/\text{epochs})}
+
+    Advanced once an epoch :math:`e`, like a learning-rate schedule; both together
+    are a ``torch.optim.lr_scheduler.ChainedScheduler``.
+
+    Args:
+        optimizer: its ``keep`` is the end.
+        start: the first ``keep``, no smaller than the end.
+        epochs: when the end is reached.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+
+    def __init__(self, optimizer: GSM, start: int, epochs: int) -> None:
+        check_count(
+            "start", start, at_most=sum(p.numel() for p in optimizer._kernels())
+        )
+        check_number("start", start, at_least=optimizer.keep)
+        check_number("epochs", epochs, above=0)
+        self.start, self.end, self.epochs = start, optimizer.keep, epochs
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        """Set ``keep``; the learning rates stay as they are."""
+        done = min(1.0, self.last_epoch / self.epochs)
+        keep = round(self.start * (self.end / self.start) ** done)
+        for group in self.optimizer.param_groups:
+            group["keep"] = keep
+        return [group["lr"] for group in self.optimizer.param_groups]
 
 
 def _nth_largest(x: Tensor, n: int) -> Tensor:
