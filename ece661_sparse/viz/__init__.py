@@ -8,6 +8,7 @@ from ece661_sparse.viz.figures import (
     show,
     use_style,
 )
+from ece661_sparse.viz.gates import draw_hardening, explore_hardening
 from ece661_sparse.viz.proximal import (
     draw_prox,
     draw_proximal_path,
@@ -21,9 +22,11 @@ __all__ = [
     "COLORS",
     "PALETTES",
     "Frames",
+    "draw_hardening",
     "draw_prox",
     "draw_proximal_path",
     "draw_trimmed",
+    "explore_hardening",
     "explore_prox",
     "explore_proximal_path",
     "explore_trimmed",
