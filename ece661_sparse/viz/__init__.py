@@ -17,6 +17,7 @@ from ece661_sparse.viz.proximal import (
     explore_proximal_path,
     explore_trimmed,
 )
+from ece661_sparse.viz.saliency import draw_splicing, explore_splicing
 
 __all__ = [
     "COLORS",
@@ -25,10 +26,12 @@ __all__ = [
     "draw_hardening",
     "draw_prox",
     "draw_proximal_path",
+    "draw_splicing",
     "draw_trimmed",
     "explore_hardening",
     "explore_prox",
     "explore_proximal_path",
+    "explore_splicing",
     "explore_trimmed",
     "frame_slider",
     "show",
