@@ -2,8 +2,8 @@
 
     python -m ece661_sparse reproduce table1 --row gsm-lenet300-60x --profile full
 
-A table is a module of this package with a tuple ``ROWS``, named in ``TABLES``. To add
-a row:
+A table is a module of this package with a tuple ``ROWS``, named in ``rows.TABLES``.
+To add a row:
 
 1. Write its recipe, a function ``recipe(run, **settings) -> Outcome``. It starts from
    ``run.base("lenet300")`` (or ``run.untrained``), trains with ``run.fit`` in named
@@ -27,8 +27,7 @@ a row:
    ``--verify`` counts and measures the committed weights again.
 """
 
-from ece661_sparse.reproduce.rows import Outcome, Row, Run
+from ece661_sparse.reproduce.report import results_table
+from ece661_sparse.reproduce.rows import TABLES, Outcome, Row, Run, load_table
 
-TABLES = ("table1",)
-
-__all__ = ["TABLES", "Outcome", "Row", "Run"]
+__all__ = ["TABLES", "Outcome", "Row", "Run", "load_table", "results_table"]

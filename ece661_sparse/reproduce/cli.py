@@ -6,28 +6,17 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from ece661_sparse.reproduce import TABLES, Row
 from ece661_sparse.reproduce.report import terminal_table
-from ece661_sparse.reproduce.results import PACKAGE, read_result, results_folder
+from ece661_sparse.reproduce.results import PACKAGE, results_folder
+from ece661_sparse.reproduce.rows import TABLES, Row, check_known, load_table
 from ece661_sparse.reproduce.runner import Options, run_row
+from ece661_sparse.reproduce.verify import verification_table, verify_row
 from ece661_sparse.training.data import cache_folder, current_profile
-
-
-def load_table(name: str) -> tuple[Row, ...]:
-    """The rows of a table.
-
-    Raises:
-        ValueError: there is no such table.
-    """
-    _known("table", name, TABLES)
-    return import_module(f"ece661_sparse.reproduce.{name}").ROWS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,38 +36,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    console = Console()
     if options.list or options.table is None:
-        for table in TABLES:
-            for row in load_table(table):
-                state = "" if row.recipe else "  (no recipe yet)"
-                print(f"{table}  {row.name}{state}")
-        return 0
+        return _list(options.table)
     rows = load_table(options.table)
     for name in options.row or ():
-        _known("row", name, [row.name for row in rows])
-    chosen = [row for row in rows if row.name in (options.row or [row.name])]
+        check_known("row", name, [row.name for row in rows])
+    if options.row:
+        rows = tuple(row for row in rows if row.name in options.row)
+    device = torch.device(options.device or _best_device())
     profile = options.profile or current_profile()
+    if options.verify:
+        return _verify(rows, options.out or results_folder(), device)
+
     out = options.out or (None if options.validate else default_out(profile))
     run = Options(
         profile=profile,
-        device=torch.device(_device(options.device)),
+        device=device,
         checkpoints=options.checkpoints,
         out=out,
         validate=options.validate,
         again=options.again,
     )
-    for row in chosen:
+    for row in rows:
         if row.recipe is None and not options.row:
-            continue
+            continue  # the table says "not run"
         result = run_row(row, run, options.seeds)
-        if options.validate:
+        if out is None:
             print(json.dumps(result, indent=1))
     if out is not None:
-        found = [(row, read_result(out, row)) for row in chosen]
-        console.print(terminal_table(found))
+        console = Console()
+        console.print(terminal_table(rows, out))
         console.print(f"Results: {out / options.table}", soft_wrap=True)
     return 0
+
+
+def _list(table: str | None) -> int:
+    for name in TABLES if table is None else (table,):
+        for row in load_table(name):
+            profiles = ", ".join(row.settings) if row.recipe else "no recipe yet"
+            print(f"{name}  {row.name:24}  {profiles}")
+    return 0
+
+
+def _verify(rows: Sequence[Row], folder: Path, device: torch.device) -> int:
+    checks = [check for row in rows if (check := verify_row(row, folder, device))]
+    if not checks:
+        print(f"nothing to verify: no results in {folder}")
+        return 1
+    Console().print(verification_table(checks, folder))
+    faulty = [check.row.name for check in checks if check.faults]
+    if faulty:
+        print(f"not as claimed: {', '.join(faulty)}", file=sys.stderr)
+    return 1 if faulty else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         "on those: to choose settings by. Writes results only where --out says",
     )
     add("--again", action="store_true", help="run finished seeds again, from the start")
-    add("--device", default="auto", help="auto (default), cpu, cuda, ...")
+    add(
+        "--verify",
+        action="store_true",
+        help="train nothing: load the weights of the results (--out; default: those "
+        "of the book), count and measure them again. Exit code 1 if they are not as "
+        "claimed",
+    )
+    add("--device", help="cpu, cuda, ... (default: cuda if there is one)")
     add(
         "--out",
         type=Path,
@@ -133,14 +149,5 @@ def default_out(profile: str) -> Path:
     return Path("results") if clone.parent == PACKAGE else clone
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
+def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _known(kind: str, name: str, names: Sequence[str]) -> None:
-    if name not in names:
-        close = get_close_matches(name, names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
-        raise ValueError(f"there is no {kind} {name!r}; {hint}")

@@ -3,55 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table as RichTable
+from rich.table import Table as TerminalTable
 
 from ece661_sparse.reproduce.networks import NETWORKS
-from ece661_sparse.reproduce.rows import Row
+from ece661_sparse.reproduce.results import read_result, results_folder
+from ece661_sparse.reproduce.rows import Row, load_table
+
+if TYPE_CHECKING:
+    from ece661_sparse.exercises.banner import Table
 
 NOT_RUN = "not run"
-Found = Sequence[tuple[Row, dict[str, Any] | None]]
-
-HEADER = (
-    "method", "network", "base", "ours", "pruned", "ours", "non-zeros", "ours",
-    "", "retrained", "profile", "seeds", "device", "minutes",
-)  # fmt: skip
-ALIGN = "llrrrrrrllllrr"
+CAPTION = (
+    "Accuracy in percent, dense → pruned; ours: mean ± standard deviation over the "
+    "seeds, the most non-zeros of any seed, minutes for one seed with its dense "
+    "network. The test set was used once, for these numbers."
+)
 
 
-def cells(row: Row, result: dict[str, Any] | None) -> tuple[str, ...]:
-    """One line of the table."""
-    network = NETWORKS[row.model].title if row.model in NETWORKS else row.model
-    base, top1 = (_percent([row.published.get(k)]) for k in ("base_top1", "top1"))
-    published = row.published.get("nonzero")
-    nonzero = "" if published is None else f"{published:,.0f}"
-    if result is None:
-        ours = (NOT_RUN, "", "", "", "", "", "", "")
-        return (row.method, network, base, "", top1, ours[0], nonzero, *ours[1:], "")[
-            : len(HEADER)
-        ]
-    return (
+@dataclass(frozen=True)
+class Line:
+    """A row of the table as texts."""
+
+    method: str
+    network: str
+    published: str
+    published_nonzero: str
+    ours: str = NOT_RUN
+    nonzero: str = ""
+    verdict: str = ""
+    retrained: str = ""
+    run: str = ""
+    machine: str = ""
+
+
+def line(row: Row, result: dict[str, Any] | None) -> Line:
+    """The published figures of a row and, if somebody has run it, ours."""
+    claim = {name: [value] for name, value in row.published.items()}
+    published = Line(
         row.method,
-        network,
-        base,
-        _percent(result["base_top1"]),
-        top1,
-        _percent(result["top1"]),
-        nonzero,
-        f"{max(result['nonzero']):,}",
-        verdict(row, result),
-        "yes" if result["retrained"] else "no",
-        result["profile"],
-        " ".join(map(str, result["seeds"])),
-        result["device"],
-        f"{mean(result['minutes']):.1f}",
+        NETWORKS[row.model].title if row.model in NETWORKS else row.model,
+        _accuracies(claim),
+        _whole(row.published.get("nonzero")),
+    )
+    if result is None:
+        return published
+    seeds = result["seeds"]
+    return Line(
+        *(published.method, published.network),
+        *(published.published, published.published_nonzero),
+        ours=_accuracies(result),
+        nonzero=_whole(max(result["nonzero"])),
+        verdict=verdict(row, result),
+        retrained="yes" if result["retrained"] else "no",
+        run=f"{result['profile']}, seed{'s' * (len(seeds) > 1)} "
+        + " ".join(map(str, seeds)),
+        machine=f"{result['device']}, {mean(result['minutes']):.1f} min",
     )
 
 
 def verdict(row: Row, result: dict[str, Any]) -> str:
-    """Does our row reach the published accuracy with no more non-zeros?"""
+    """Is the published accuracy reached, with no more than the published non-zeros?"""
+    if result["profile"] != "full" or result["split"] != "test":
+        return f"{result['profile']} {result['split']}"
     short = []
     if round(mean(result["top1"]), 2) < row.published.get("top1", 0):
         short.append("accuracy")
@@ -60,19 +79,102 @@ def verdict(row: Row, result: dict[str, Any]) -> str:
     return f"short: {', '.join(short)}" if short else "reached"
 
 
-def terminal_table(found: Found) -> RichTable:
-    """For ``rich.print``."""
-    table = RichTable()
-    for title, side in zip(HEADER, ALIGN, strict=True):
-        table.add_column(title, justify="right" if side == "r" else "left")
-    for row, result in found:
-        table.add_row(*cells(row, result))
+def terminal_table(rows: Sequence[Row], folder: Path) -> TerminalTable:
+    """Two lines a row: it has to fit 80 columns."""
+    table = TerminalTable(show_lines=True)
+    for title in ("", "published", "ours", "result", "run"):
+        table.add_column(title)
+    for row in rows:
+        one = line(row, read_result(folder, row))
+        run = "\n".join(filter(None, (one.run, one.machine)))
+        again = {"yes": "\nretrained", "no": "\nnot retrained"}.get(one.retrained, "")
+        table.add_row(
+            f"{one.method}\n{one.network}",
+            f"{one.published}\n{one.published_nonzero} non-zeros",
+            f"{one.ours}\n{one.nonzero and one.nonzero + ' non-zeros'}",
+            one.verdict + again,
+            run,
+        )
     return table
 
 
-def _percent(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    spread = f" ± {stdev(known):.2f}" if len(known) > 1 else ""
-    return f"{mean(known):.2f}{spread}"
+@dataclass(frozen=True, repr=False)
+class ResultsTable:
+    """A results table for a notebook; prints as text elsewhere."""
+
+    name: str
+    table: Table
+
+    def __repr__(self) -> str:
+        return repr(self.table)
+
+    def _repr_html_(self) -> str:
+        # Wide: it scrolls by itself, with the keyboard, too.
+        return (
+            f'<div role="region" tabindex="0" aria-label="Results {escape(self.name)}" '
+            f'style="overflow-x:auto">{self.table._repr_html_()}</div>'
+        )
+
+
+def results_table(table: str, folder: Path | None = None) -> ResultsTable:
+    """The rows of ``table`` as published and as run by us, from the committed files.
+
+    Args:
+        table: ``"table1"``, …
+        folder: of the results. None: ``book/results``.
+
+    Raises:
+        ValueError: there is no such table, or a results file is damaged.
+        FileNotFoundError: there is no folder of results.
+    """
+    from ece661_sparse.exercises.banner import Table
+
+    folder = results_folder() if folder is None else folder
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no results at {folder}: they come with the repository and with its wheel"
+        )
+    rows = load_table(table)
+    lines = [line(row, read_result(folder, row)) for row in rows]
+    notes = [
+        f"{one.method}, {one.network}: {row.note}."
+        for row, one in zip(rows, lines, strict=True)
+        if row.note
+    ]
+    return ResultsTable(
+        table,
+        Table(
+            (
+                *("method", "network", "published", "non-zeros", "ours", "non-zeros"),
+                *("result", "retrained", "run", "machine"),
+            ),
+            tuple(
+                (
+                    *(one.method, one.network, one.published, one.published_nonzero),
+                    *(one.ours, one.nonzero, one.verdict, one.retrained),
+                    *(one.run, one.machine),
+                )
+                for one in lines
+            ),
+            "llrrrrllll",
+            " ".join([CAPTION, *notes]),
+        ),
+    )
+
+
+def _accuracies(figures: dict[str, list[float]]) -> str:
+    """``base → pruned``; the base may be unknown."""
+    return " → ".join(
+        _spread(figures[name])
+        for name in ("base_top1", "top1")
+        if None not in figures.get(name, [None])
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{spread}"
+
+
+def _whole(number: float | None) -> str:
+    return "" if number is None else f"{number:,.0f}"

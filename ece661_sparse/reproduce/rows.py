@@ -10,11 +10,13 @@ import ast
 import hashlib
 import inspect
 import json
+import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -25,8 +27,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ece661_sparse.reproduce.networks import NETWORKS, Network
+from ece661_sparse.saliency.masks import keep_zeros
 from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.checkpoint import replacing
+
+TABLES = ("table1", "dynamic")
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Run:
         device: where ``train`` lives and the networks go.
         folder: the checkpoints of this row, seed and settings.
         shared: the folder of the dense networks that all rows start from.
-        label: of the progress bars; empty: none are shown.
+        label: of the progress bars.
     """
 
     train: Images
@@ -105,7 +110,7 @@ class Run:
     device: torch.device
     folder: Path
     shared: Path
-    label: str = ""
+    label: str
 
     def __post_init__(self) -> None:
         self._stages: set[str] = set()
@@ -155,36 +160,33 @@ class Run:
             return numbers
 
         options.setdefault("seed", zlib.crc32(f"{self.seed} {stage}".encode()))
-        return train(
+        before = self.minutes
+        history = train(
             model,
             optimizer,
             self.train if images is None else images,
             epochs=epochs,
             evaluate=tick,
             checkpoint=Checkpoint(self.folder / f"{stage}.pt"),
-            progress=self.label and f"{self.label} {stage}",
+            # A log file gets a line a stage instead of a bar.
+            progress=sys.stderr.isatty() and f"{self.label} {stage}",
             **options,
         )
+        if self.minutes > before:  # otherwise it was finished already
+            print(
+                f"{self.label} {stage}: {len(history)} epochs, loss "
+                f"{history[-1]['loss']:.4f}, {self.minutes:.1f} min so far",
+                file=sys.stderr,
+                flush=True,
+            )
+        return history
 
     def retrain(
         self, stage: str, model: nn.Module, optimizer: Optimizer, **options: Any
     ) -> list[dict[str, Any]]:
-        """:meth:`fit` with the kernels' zeros held at zero: masked retraining.
-
-        Their gradients are zero, so a fresh optimizer of any kind leaves them alone.
-        """
-        hooks = [
-            kernel.register_hook(
-                partial(torch.mul, (kernel.detach() != 0).to(kernel.dtype))
-            )
-            for kernel in model.parameters()
-            if kernel.ndim >= 2
-        ]
-        try:
+        """:meth:`fit` with the kernels' zeros held at zero: masked retraining."""
+        with keep_zeros(model):
             return self.fit(stage, model, optimizer, **options)
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def untrained(self, name: str) -> nn.Module:
         """The dense network ``name`` with this seed's initial weights."""
@@ -202,10 +204,7 @@ class Run:
         settings = network.settings[self.profile]
         kind = fingerprint(settings, network.recipe, len(self.train), self.device)
         folder = self.shared / name / f"{self.profile}-seed{self.seed}-{kind}"
-        label = self.label and f"{self.label} {name}"
-        run = Run(
-            self.train, self.seed, self.profile, self.device, folder, folder, label
-        )
+        run = replace(self, folder=folder, label=f"{name} seed {self.seed}")
         folder.mkdir(parents=True, exist_ok=True)
         self.clock.tick()
         with FileLock(folder / "lock"):  # another row may want it at the same time
@@ -214,6 +213,24 @@ class Run:
         self.clock.skip()
         self.base_minutes = run.minutes
         return model
+
+
+def load_table(name: str) -> tuple[Row, ...]:
+    """The rows of a table.
+
+    Raises:
+        ValueError: there is no such table.
+    """
+    check_known("table", name, TABLES)
+    return import_module(f"ece661_sparse.reproduce.{name}").ROWS
+
+
+def check_known(kind: str, name: str, names: Sequence[str]) -> None:
+    """Refuse a name that is not among ``names``, with the nearest that is."""
+    if name not in names:
+        close = get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+        raise ValueError(f"there is no {kind} {name!r}; {hint}")
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from ece661_sparse.reproduce.datasets import DATASETS
 from ece661_sparse.reproduce.networks import NETWORKS
 from ece661_sparse.reproduce.results import (
     commit,
@@ -25,20 +26,15 @@ from ece661_sparse.reproduce.results import (
 )
 from ece661_sparse.reproduce.rows import Outcome, Row, Run, fingerprint
 from ece661_sparse.training import (
-    Data,
     Images,
     accuracy,
     hold_out,
-    load_mnist,
     nonzeros,
     provenance,
     set_seed,
     sparsity_report,
 )
 from ece661_sparse.training.sparse_file import save_sparse, sparse_bytes
-
-DATASETS: dict[str, Callable[[str, torch.device], Data]] = {"mnist": load_mnist}
-HELD_OUT = {"quick": 800, "full": 5000}
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,6 @@ class Options:
     out: Path | None
     validate: bool = False
     again: bool = False
-    progress: bool = True
 
 
 def run_row(
@@ -104,7 +99,7 @@ def _run_seed(
                 options.device,
                 folder,
                 options.checkpoints / "dense",
-                f"{row.name} seed {seed}" if options.progress else "",
+                f"{row.name} seed {seed}",
             )
             set_seed(seed)
             outcome = row.recipe(run, **settings)
@@ -189,9 +184,10 @@ def _images(row: Row, options: Options, part: str) -> Images:
 
     The test set is loaded when the recipe is through: it cannot use what is not there.
     """
-    data = DATASETS[row.dataset](options.profile, options.device)
+    dataset = DATASETS[row.dataset]
+    data = dataset.load(options.profile, options.device)
     if options.validate:
-        train, held_out = hold_out(data.train, HELD_OUT[options.profile])
+        train, held_out = hold_out(data.train, dataset.held_out[options.profile])
         images = train if part == "training" else held_out
     else:
         images = data.train if part == "training" else data.test

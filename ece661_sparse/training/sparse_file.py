@@ -52,7 +52,7 @@ def sparse_bytes(model: nn.Module) -> bytes:
             stored[name] = flat.clone()
         shapes[name] = list(tensor.shape)
     # One key: safetensors writes several in no fixed order.
-    about = {"format": FORMAT, "shapes": shapes, "sha256": _digest(stored)}
+    about = {"format": FORMAT, "shapes": shapes, "sha256": _digest(stored, shapes)}
     return save(stored, {"about": json.dumps(about)})
 
 
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if about.get("format") != FORMAT:
             raise ValueError(f"format {about.get('format')!r}, expected {FORMAT!r}")
-        if about["sha256"] != _digest(stored):
+        if about["sha256"] != _digest(stored, about["shapes"]):
             raise ValueError("wrong checksum")
         return {
             name: _dense(name, shape, stored) for name, shape in about["shapes"].items()
@@ -106,9 +106,9 @@ def _dense(name: str, shape: list[int], stored: dict[str, Tensor]) -> Tensor:
     return flat.reshape(shape)
 
 
-def _digest(stored: dict[str, Tensor]) -> str:
-    """SHA-256 of all names, dtypes and contents, as safetensors has no checksum."""
-    digest = hashlib.sha256()
+def _digest(stored: dict[str, Tensor], shapes: dict[str, list[int]]) -> str:
+    """SHA-256 of shapes, names, dtypes and contents: safetensors has no checksum."""
+    digest = hashlib.sha256(json.dumps(shapes).encode())
     for name, tensor in sorted(stored.items()):
         digest.update(f"{name} {tensor.dtype} {len(tensor)}\n".encode())
         digest.update(tensor.view(torch.uint8).numpy().tobytes())

@@ -1,0 +1,370 @@
+"""A run that is killed anywhere ends with the same bits; a recipe sees no test set."""
+
+import gc
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from ece661_sparse.reproduce import Outcome
+from ece661_sparse.reproduce.datasets import DATASETS
+from ece661_sparse.reproduce.networks import NETWORKS
+from ece661_sparse.reproduce.results import result_path, weights_path
+from ece661_sparse.reproduce.runner import Options, run_row
+from ece661_sparse.training import Checkpoint, accuracy, hold_out, load_sparse, nonzeros
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_rows
+from tiny_rows import DATASET, EPOCHS, HELD_OUT, NETWORK, ROW, TEST, TRAIN, GuardedData
+
+TIMES = ("minutes", "base_minutes", "commit")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
+    monkeypatch.setitem(DATASETS, "tiny", DATASET)
+
+
+def options(folder, **changes):
+    return Options(
+        **{
+            "profile": "quick",
+            "device": torch.device("cpu"),
+            "checkpoints": folder / "checkpoints",
+            "out": folder / "results",
+        }
+        | changes
+    )
+
+
+def what_it_made(out):
+    """The result without its clock, and the bytes of the weights."""
+    result = json.loads(result_path(out, ROW).read_text())
+    for name in TIMES:
+        del result[name]
+    return result, weights_path(out, ROW).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "tiny", NETWORK)
+        patch.setitem(DATASETS, "tiny", DATASET)
+        run_row(ROW, options(folder))
+    return what_it_made(folder / "results")
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, uninterrupted):
+    """kill -9 once in each stage, at a random moment, then run to the end."""
+    moment = random.Random(time.time_ns())
+    out = tmp_path / "results"
+    command = [
+        *(sys.executable, str(Path(__file__).with_name("tiny_rows.py"))),
+        *("reproduce", "table1", "--row", "tiny", "--device", "cpu"),
+        *("--profile", "quick", "--out", str(out)),
+        *("--checkpoints", str(tmp_path / "checkpoints")),
+    ]
+    # Parent and child must add in the same order to be compared bit for bit.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    for _ in range(3):
+        child = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        for _ in range(moment.randint(1, EPOCHS)):  # one line each, new epochs only
+            child.stdout.readline()
+        time.sleep(moment.uniform(0, 0.02))  # within an epoch, or while saving
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
+    assert not out.exists()
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    assert what_it_made(out) == uninterrupted
+
+
+@pytest.mark.parametrize("saves", range(1, 3 * EPOCHS + 1))
+@pytest.mark.parametrize("before", [True, False])
+def test_cut_off_at_every_checkpoint(
+    tmp_path, monkeypatch, uninterrupted, saves, before
+):
+    count, save = 0, Checkpoint.save
+
+    def cut_off(self, **state):
+        nonlocal count
+        count += 1
+        if count == saves and before:
+            raise KeyboardInterrupt
+        save(self, **state)
+        if count == saves:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_row(ROW, options(tmp_path))
+    assert not (tmp_path / "results").exists()
+    torch.rand(5)  # whatever else the session did in between
+    run_row(ROW, options(tmp_path))
+    assert what_it_made(tmp_path / "results") == uninterrupted
+
+
+def test_cut_off_between_the_weights_and_the_json(tmp_path, monkeypatch, uninterrupted):
+    from ece661_sparse.reproduce import runner
+
+    def power_failure(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "write_result", power_failure)
+        with pytest.raises(KeyboardInterrupt):
+            run_row(ROW, options(tmp_path))
+    run_row(ROW, options(tmp_path))
+    assert what_it_made(tmp_path / "results") == uninterrupted
+
+
+def test_the_same_weights_with_the_dense_network_at_hand(tmp_path, uninterrupted):
+    """Another row has trained it; the random numbers must be as if this one had."""
+    run_row(ROW, options(tmp_path))
+    assert list((tmp_path / "checkpoints" / "dense" / "tiny").glob("*/dense.pt"))
+    result_path(tmp_path / "results", ROW).unlink()
+    run_row(ROW, options(tmp_path))
+    assert what_it_made(tmp_path / "results") == uninterrupted
+
+
+def test_seeds_differ_in_weights_and_in_order(tmp_path, monkeypatch):
+    orders = []
+    from ece661_sparse.training import loop
+
+    batches = loop.batches
+
+    def spy(images, batch_size, seed, epoch):
+        parts = list(batches(images, batch_size, seed, epoch))
+        orders.append(tuple(torch.cat(parts).tolist()))
+        return parts
+
+    monkeypatch.setattr(loop, "batches", spy)
+    result = run_row(ROW, options(tmp_path), [0, 1])
+    assert len(set(orders)) == len(orders) == 2 * 3 * EPOCHS  # stages differ, too
+    assert result["extra"][0]["losses"] != result["extra"][1]["losses"]
+
+
+def test_the_numbers_are_those_of_the_weights_on_file(tmp_path):
+    result = run_row(ROW, options(tmp_path))
+    model = load_sparse(weights_path(tmp_path / "results", ROW), ROW.untrained())
+    assert result["nonzero"] == [nonzeros(model)] == [30]
+    test = tiny_rows.load_tiny("quick", torch.device("cpu")).test
+    assert result["top1"] == [accuracy(model, test)]
+    assert result["retrained"] is True
+    assert result["base_minutes"][0] <= result["minutes"][0]
+
+
+def test_no_test_image_exists_while_a_recipe_runs(tmp_path):
+    seen = []
+
+    def nosy(run, **settings):
+        gc.collect()
+        tensors = [o for o in gc.get_objects() if type(o) is Tensor and o.ndim]
+        seen.extend(len(t) for t in tensors if len(t) == TEST)
+        for part in (run.train.x, run.train.y):  # nor behind the training images
+            assert len(part) == TRAIN
+            assert part.untyped_storage().nbytes() == part.numel() * part.itemsize
+        seen.append(TRAIN)
+        return tiny_rows.three_stages(run, **settings)
+
+    run_row(replace(ROW, recipe=nosy), options(tmp_path))
+    assert seen == [TRAIN]
+
+
+def test_recipes_do_not_load_data_themselves():
+    import ece661_sparse.reproduce as package
+
+    for path in Path(package.__file__).parent.glob("*.py"):
+        if path.stem not in ("datasets", "runner", "verify", "cli"):
+            text = path.read_text(encoding="utf-8")
+            assert "load_mnist" not in text, path.name
+            assert "torchvision" not in text and ".test" not in text, path.name
+
+
+def test_the_test_set_is_measured_at_the_end(tmp_path, monkeypatch):
+    guarded = replace(
+        DATASET, load=lambda *_: GuardedData(train=tiny_rows.tiny_images(TRAIN, 0))
+    )
+    monkeypatch.setitem(DATASETS, "tiny", guarded)
+    with pytest.raises(AssertionError, match="looked at the test set"):
+        run_row(ROW, options(tmp_path))
+
+
+def test_validation_never_touches_the_test_set(tmp_path, monkeypatch):
+    train = tiny_rows.tiny_images(TRAIN, 0)
+    guarded = replace(DATASET, load=lambda *_: GuardedData(train=train))
+    monkeypatch.setitem(DATASETS, "tiny", guarded)
+    seen = []
+
+    def recipe(run, **settings):
+        seen.append(run.train)
+        outcome = tiny_rows.three_stages(run, **settings)
+        seen.append(outcome.model)
+        return outcome
+
+    row = replace(ROW, recipe=recipe)
+    result = run_row(row, options(tmp_path, validate=True, out=None))
+    rest, held_out = hold_out(train, HELD_OUT)
+    assert torch.equal(seen[0].x, rest.x)
+    assert result["split"] == "validation"
+    assert result["top1"] == [accuracy(seen[1], held_out)]
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_validation_and_a_final_run_share_no_checkpoint(tmp_path, uninterrupted):
+    run_row(ROW, options(tmp_path, validate=True, out=None))
+    run_row(ROW, options(tmp_path))
+    assert what_it_made(tmp_path / "results") == uninterrupted
+
+
+def test_other_settings_start_again(tmp_path):
+    first = run_row(ROW, options(tmp_path, out=None))
+    changed = replace(ROW, settings={"quick": {"keep": 30, "lr": 0.01}})
+    second = run_row(changed, options(tmp_path, out=None))
+    assert first["extra"] != second["extra"]
+    assert run_row(ROW, options(tmp_path, out=None))["extra"] == first["extra"]
+
+
+def test_another_recipe_starts_again(tmp_path):
+    run_row(ROW, options(tmp_path, out=None))
+
+    def other(run, keep, lr):
+        model = run.base("tiny")
+        sgd = torch.optim.SGD(model.parameters(), lr / 7)
+        run.fit("sparse", model, sgd, epochs=EPOCHS, batch_size=11)
+        return Outcome(model)
+
+    result = run_row(replace(ROW, recipe=other), options(tmp_path, out=None))
+    assert result["nonzero"] == [27 + 24]
+
+
+def test_finished_seeds_are_not_run_again(tmp_path, capsys):
+    run_row(ROW, options(tmp_path), [0])
+    capsys.readouterr()
+    result = run_row(ROW, options(tmp_path), [0, 2])
+    epochs = capsys.readouterr().out.count("epoch")
+    assert epochs == 3 * EPOCHS and result["seeds"] == [0, 2]
+    run_row(ROW, options(tmp_path, again=True), [0])
+    assert capsys.readouterr().out.count("epoch") == 2 * EPOCHS  # base is shared
+
+
+def test_a_failure_keeps_the_results_of_earlier_seeds(tmp_path):
+    def fails_for_seed_one(run, **settings):
+        if run.seed == 1:
+            raise RuntimeError("out of memory")
+        return tiny_rows.three_stages(run, **settings)
+
+    row = replace(ROW, recipe=fails_for_seed_one)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_row(row, options(tmp_path), [0, 1, 2])
+    assert json.loads(result_path(tmp_path / "results", ROW).read_text())["seeds"] == [
+        0
+    ]
+
+
+def test_results_of_another_profile_are_not_overwritten(tmp_path):
+    run_row(ROW, options(tmp_path))
+    before = what_it_made(tmp_path / "results")
+    for changed in ({"profile": "full"}, {"validate": True}):
+        with pytest.raises(ValueError, match=r"tiny\.json holds .*quick.*--out"):
+            run_row(ROW, options(tmp_path, **changed))
+    assert what_it_made(tmp_path / "results") == before
+
+
+def test_a_stage_name_is_used_once(tmp_path):
+    def twice(run, **_):
+        model = run.base("tiny")
+        for _ in range(2):
+            sgd = torch.optim.SGD(model.parameters(), 0.1)
+            run.fit("again", model, sgd, epochs=1)
+
+    with pytest.raises(ValueError, match="'again' was run twice"):
+        run_row(replace(ROW, recipe=twice), options(tmp_path))
+
+
+def test_another_network_than_the_rows_is_refused(tmp_path):
+    def wrong(run, **_):
+        return Outcome(torch.nn.Linear(2, 2), base_top1_model=run.base("tiny"))
+
+    with pytest.raises(ValueError, match="tiny did not return the network of its row"):
+        run_row(replace(ROW, recipe=wrong), options(tmp_path))
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_without_recipe_or_settings_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no recipe yet"):
+        run_row(tiny_rows.NOBODY, options(tmp_path))
+    with pytest.raises(ValueError, match="no settings for profile 'full'"):
+        row = replace(ROW, settings={"quick": {}})
+        run_row(row, options(tmp_path, profile="full"))
+
+
+def test_two_processes_do_not_run_the_same_seed(tmp_path):
+    def locked(run, **_):
+        raised = []
+
+        def other_process():
+            try:
+                with FileLock(run.folder.with_suffix(".lock"), timeout=0):
+                    pass
+            except TimeoutError as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=other_process)
+        thread.start()
+        thread.join()
+        assert raised
+        with pytest.raises(ValueError, match="being run by another process"):
+            run_row(row, options(tmp_path))
+        raise KeyboardInterrupt
+
+    row = replace(ROW, recipe=locked)
+    with pytest.raises(KeyboardInterrupt):
+        run_row(row, options(tmp_path))
+
+
+def test_further_measurements_and_other_networks(tmp_path):
+    """A row of dynamic networks: its own module and numbers of its own."""
+
+    class Twin(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = tiny_rows.tiny_network()
+
+        def forward(self, x):
+            return self.body(x)
+
+    def recipe(run, **_):
+        model = Twin()
+        model.body.load_state_dict(run.base("tiny").state_dict())
+        return Outcome(model, extra={"a": 1})
+
+    row = replace(
+        ROW,
+        recipe=recipe,
+        build=Twin,
+        measure=lambda model, images: {"exits": len(images)},
+    )
+    result = run_row(row, options(tmp_path))
+    assert result["extra"] == [{"a": 1, "exits": TEST}]
+    assert result["top1"] == result["base_top1"]

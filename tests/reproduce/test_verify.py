@@ -1,0 +1,157 @@
+"""Weights or numbers that were changed are found out."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ece661_sparse.reproduce import cli, table1
+from ece661_sparse.reproduce import verify as verify_module
+from ece661_sparse.reproduce.datasets import DATASETS
+from ece661_sparse.reproduce.networks import NETWORKS
+from ece661_sparse.reproduce.results import result_path, weights_path
+from ece661_sparse.reproduce.runner import Options, run_row
+from ece661_sparse.reproduce.verify import verify_row
+from ece661_sparse.training import load_sparse, save_sparse
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_rows import DATASET, NETWORK, NOBODY, ROW
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Results of one row, full profile, as a clone has them."""
+    monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
+    monkeypatch.setitem(DATASETS, "tiny", DATASET)
+    monkeypatch.setattr(table1, "ROWS", (ROW, NOBODY))
+    out = tmp_path / "results"
+    run_row(ROW, Options("full", CPU, tmp_path / "checkpoints", out), [0, 1])
+    return out
+
+
+def verify(folder):
+    return cli.main(
+        ["reproduce", "table1", "--verify", "--out", str(folder), "--device", "cpu"]
+    )
+
+
+def change_json(folder, **changes):
+    path = result_path(folder, ROW)
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | changes))
+
+
+def faults(folder):
+    return "\n".join(verify_row(ROW, folder, CPU).faults)
+
+
+def test_honest_results_pass(folder, capsys):
+    assert verify(folder) == 0
+    output = capsys.readouterr().out
+    assert "as claimed" in output and "30 non-zeros" in output
+    assert "untried" not in output  # nobody has run it: nothing to verify
+    assert verify_row(NOBODY, folder, CPU) is None
+
+
+def test_other_weights_of_the_same_sparsity(folder):
+    model = load_sparse(weights_path(folder, ROW), ROW.untrained())
+    with torch.no_grad():
+        model[0].weight.mul_(1.001)
+    save_sparse(model, weights_path(folder, ROW))
+    assert verify(folder) == 1
+    assert faults(folder) == "the weights are not the file that the JSON names"
+
+
+def test_a_weight_that_came_back(folder, capsys):
+    model = load_sparse(weights_path(folder, ROW), ROW.untrained())
+    with torch.no_grad():
+        model[5].weight[model[5].weight == 0] = 1e-9
+    save_sparse(model, weights_path(folder, ROW))
+    assert verify(folder) == 1
+    assert "instead of 30" in faults(folder)
+    assert "not as claimed: tiny" in capsys.readouterr().err
+
+
+def test_a_flipped_bit(folder):
+    data = bytearray(weights_path(folder, ROW).read_bytes())
+    data[-3] ^= 4
+    weights_path(folder, ROW).write_bytes(data)
+    assert verify(folder) == 1 and "damaged" in faults(folder)
+
+
+def test_weights_that_are_not_finite(folder):
+    model = load_sparse(weights_path(folder, ROW), ROW.untrained())
+    with torch.no_grad():
+        model[5].bias[0] = float("nan")
+    save_sparse(model, weights_path(folder, ROW))
+    assert "5.bias is not finite" in faults(folder)
+
+
+def test_missing_weights_and_missing_json(folder):
+    weights = weights_path(folder, ROW).read_bytes()
+    weights_path(folder, ROW).unlink()
+    assert verify(folder) == 1 and "no sparse weights" in faults(folder)
+    weights_path(folder, ROW).write_bytes(weights)
+    result_path(folder, ROW).unlink()
+    assert verify(folder) == 1 and "without tiny.json" in faults(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"top1": [99.9, 99.9]}, "claimed 99.90"),
+        ({"nonzero": [29, 30]}, "nonzero: 30 instead of 29"),
+        ({"parameters": 7}, "instead of 7"),
+        ({"published": {"top1": 1.0}}, "published is"),
+        ({"row": "other"}, "row is other"),
+        ({"seeds": [0]}, "2 entries for 1 seeds"),
+        ({"top1": "good"}, "top1 is 'good'"),
+        ({"extra_key": 1}, r"unknown ['extra_key']"),
+    ],
+)
+def test_a_changed_json(folder, changes, fault):
+    change_json(folder, **changes)
+    assert verify(folder) == 1
+    assert fault in faults(folder)
+
+
+def test_without_the_full_data_the_quick_digits_judge(folder, monkeypatch):
+    """Other images: not the same accuracy, but far from it is far from it."""
+    away = replace(DATASET, full_is_here=lambda: False)
+    monkeypatch.setitem(DATASETS, "tiny", away)
+    check = verify_row(ROW, folder, CPU)
+    assert check.images == "quick" and not check.faults
+    change_json(folder, top1=[check.top1 + 1.4, 0])
+    assert not verify_row(ROW, folder, CPU).faults
+    change_json(folder, top1=[check.top1 + 1.6, 0])
+    assert "on the quick test images" in faults(folder)
+    change_json(folder, top1=[check.top1 - 20, 0])  # they may be easier
+    assert not verify_row(ROW, folder, CPU).faults
+
+
+def test_without_any_data_counts_are_still_checked(folder, monkeypatch):
+    away = replace(DATASET, full_is_here=lambda: False, held_out={"full": 20})
+    monkeypatch.setitem(DATASETS, "tiny", away)
+    assert verify(folder) == 0
+    assert verify_row(ROW, folder, CPU).top1 is None
+    change_json(folder, nonzero=[29, 30])
+    assert verify(folder) == 1
+
+
+def test_slack_is_a_few_images(folder):
+    check = verify_row(ROW, folder, CPU)
+    slack = verify_module.SLACK["full"]
+    for change, faulty in ((slack, False), (-slack, False), (slack + 0.01, True)):
+        change_json(folder, top1=[check.top1 + change, 0])
+        assert bool(verify_row(ROW, folder, CPU).faults) is faulty
+
+
+def test_nothing_to_verify(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(table1, "ROWS", (NOBODY,))
+    assert verify(tmp_path) == 1
+    assert "nothing to verify" in capsys.readouterr().out
