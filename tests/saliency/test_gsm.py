@@ -1,0 +1,466 @@
+"""GSM against torch's SGD, the slide written out, and the law of decay."""
+
+import copy
+import math
+import pickle
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ChainedScheduler, MultiStepLR
+
+from ece661_sparse.models import LeNet5
+from ece661_sparse.saliency import (
+    GSM,
+    GradualKeep,
+    apply_mask,
+    global_mask,
+    kernels,
+    magnitude,
+    nonzero_mask,
+)
+
+
+def net(seed=0, dtype=torch.float64):
+    torch.manual_seed(seed)
+    layers = (nn.Linear(6, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3))
+    return nn.Sequential(*layers).to(dtype)
+
+
+TOTAL = 6 * 8 + 8 * 3
+
+
+def batch(seed, n=16, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 6, generator=generator, dtype=torch.float64).to(dtype)
+    return x, torch.randint(3, (n,), generator=generator)
+
+
+def backward(model, seed):
+    model.zero_grad()
+    x, y = batch(seed, dtype=next(model.parameters()).dtype)
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    return loss
+
+
+def run(model, optimizer, seeds, scheduler=None):
+    for seed in seeds:
+        backward(model, seed)
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+def assert_same(model, other, **tolerance):
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def biases_apart(model, **options):
+    """SGD as published: no decay on what has fewer than two dimensions."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], **options},
+        {"params": [p for p in parameters if p.ndim < 2]},
+    ]
+    return groups
+
+
+# --- the update ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 0.99])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_with_all_weights_kept_it_is_torchs_sgd(momentum, nesterov):
+    model = net()
+    other = copy.deepcopy(model)
+    gsm = GSM(
+        model.parameters(), 0.05, TOTAL, momentum, weight_decay=0.01, nesterov=nesterov
+    )
+    sgd = SGD(
+        biases_apart(other, weight_decay=0.01),
+        lr=0.05,
+        momentum=momentum,
+        nesterov=nesterov and momentum > 0,
+    )
+    run(model, gsm, range(30))
+    run(other, sgd, range(30))
+    assert_same(model, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("keep", [1, 10, TOTAL // 2])
+def test_a_step_is_the_two_lines_of_the_slide(keep):
+    lr, beta, decay = 0.1, 0.9, 0.02
+    model = net()
+    gsm = GSM(model.parameters(), lr, keep, beta, decay, nesterov=False)
+    theta = {n: p.detach().clone() for n, p in model.named_parameters()}
+    Z = {n: torch.zeros_like(p) for n, p in theta.items()}
+    for seed in range(5):
+        backward(model, seed)
+        grad = {n: p.grad.clone() for n, p in model.named_parameters()}
+        T = {n: (grad[n] * w).abs() for n, w in theta.items() if w.ndim == 2}
+        Qth = torch.cat([t.flatten() for t in T.values()]).sort().values[-keep]
+        for n, w in theta.items():
+            if w.ndim == 2:
+                B = (Qth <= T[n]).double()
+                Z[n] = beta * Z[n] + decay * w + B * grad[n]
+            else:
+                Z[n] = beta * Z[n] + grad[n]
+            theta[n] = w - lr * Z[n]
+        gsm.step()
+        for n, p in model.named_parameters():
+            torch.testing.assert_close(p.detach(), theta[n], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("keep", [1, 7, 40, TOTAL])
+def test_exactly_q_gradients_of_all_layers_pass(keep):
+    model = net()
+    gsm = GSM(model.parameters(), 0.05, keep)
+    for seed in range(10):
+        backward(model, seed)
+        full = [p.grad.clone() for p in model.parameters()]
+        gsm.step()
+        passed = 0
+        for p, before in zip(model.parameters(), full, strict=True):
+            kept = p.grad != 0
+            assert torch.equal(p.grad[kept], before[kept])
+            if p.ndim == 2:
+                passed += int(kept.sum())
+            else:
+                assert kept.all()
+        assert passed == keep
+
+
+def test_layers_compete_with_each_other():
+    model = net()
+    with torch.no_grad():
+        model[0].weight.mul_(1e-6)
+    gsm = GSM(model.parameters(), 0.05, 24)
+    backward(model, 0)
+    gsm.step()
+    assert not model[0].weight.grad.any()
+    assert model[3].weight.grad.all()
+
+
+def test_of_tied_saliencies_at_the_last_place_all_pass():
+    w = nn.Parameter(torch.tensor([[1.0, 2.0, 1.0, 4.0]]))
+    gsm = GSM([w], lr=0.1, keep=2)
+    w.grad = torch.tensor([[2.0, -1.0, 0.5, 4.0]])  # T = 2, 2, 0.5, 16
+    gsm.step()
+    assert w.grad.tolist() == [[2, -1, 0, 4]]
+
+
+def test_many_zero_saliencies_and_fewer_than_q_positive():
+    w = nn.Parameter(torch.zeros(5, 40))
+    with torch.no_grad():
+        w[0, :3] = torch.tensor([1.0, -2.0, 3.0])
+    gsm = GSM([w], lr=0.1, keep=2, weight_decay=0.0)
+    w.grad = torch.ones_like(w)
+    gsm.step()
+    assert w.grad.nonzero().tolist() == [[0, 1], [0, 2]]
+    gsm = GSM([w], lr=0.1, keep=50, weight_decay=0.0)  # zeros share the last place
+    w.grad = torch.ones_like(w)
+    gsm.step()
+    assert w.grad.all()
+
+
+def test_the_last_place_does_not_depend_on_the_step_before():
+    """It is looked for near its last value first; a leap must not matter."""
+    model, other = net(), net()
+    gsm = GSM(model.parameters(), 0.0001, 9)
+    for scale in (1, 100, 1e-3, 1e-3, 1):
+        backward(model, 0)
+        backward(other, 0)
+        for p in model.parameters():
+            p.grad.mul_(scale)
+        gsm.step()
+        fresh = GSM(other.parameters(), 0.0001, 9)
+        fresh.step()
+        for p, q in zip(kernels(model).values(), kernels(other).values(), strict=True):
+            assert torch.equal(p.grad != 0, q.grad != 0)
+        other.load_state_dict(model.state_dict())
+
+
+def test_biases_and_normalisation_see_the_gradient_and_never_decay():
+    model = net()
+    before = copy.deepcopy(model)
+    gsm = GSM(model.parameters(), 0.1, keep=5, weight_decay=0.5, nesterov=False)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    gsm.step()
+    for (name, p), old in zip(
+        model.named_parameters(), before.parameters(), strict=True
+    ):
+        expected = old * (1 - 0.1 * 0.5) if p.ndim == 2 else old
+        torch.testing.assert_close(p, expected, msg=name)
+
+
+# --- passive weights -------------------------------------------------------------
+
+
+def recursion(alpha, beta, eta):
+    """What one iteration does to (W, Z) of a passive weight."""
+    rows = [[1 - alpha * eta, -alpha * beta], [eta, beta]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def passive(alpha, beta, eta, nesterov, steps, w=1.0):
+    """A weight that is never active beside one that always is; its path."""
+    p = nn.Parameter(torch.tensor([[w, 100.0]], dtype=torch.float64))
+    gsm = GSM([p], alpha, 1, beta, eta, nesterov)
+    path = [w]
+    for _ in range(steps):
+        p.grad = torch.tensor([[1e-9, 1.0]], dtype=torch.float64)
+        gsm.step()
+        with torch.no_grad():
+            p[0, 1] = 100.0
+        path.append(p[0, 0].item())
+    return torch.tensor(path, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "eta"), [(0.01, 0.99, 5e-4), (0.1, 0.9, 0.05), (0.05, 0.5, 0.1)]
+)
+def test_a_passive_weight_follows_the_linear_recursion(alpha, beta, eta):
+    step = recursion(alpha, beta, eta)
+    state = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    for w in passive(alpha, beta, eta, False, 300):
+        assert w == pytest.approx(state[0].item(), rel=1e-9, abs=1e-12)
+        state = step @ state
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_it_decays_at_the_rate_of_the_largest_eigenvalue(nesterov):
+    alpha, beta, eta = 0.01, 0.99, 5e-4
+    path = passive(alpha, beta, eta, nesterov, 2000)
+    rate = -(path[2000] / path[1200]).log().item() / 800
+    step = recursion(alpha, beta, eta)
+    largest = torch.linalg.eigvals(step).abs().max().item()
+    if not nesterov:
+        assert rate == pytest.approx(-math.log(largest), rel=1e-4)
+    assert rate == pytest.approx(alpha * eta / (1 - beta), rel=0.06)
+    # the figure of the book: iterations until 1e-4 of the weight is left
+    if not nesterov:
+        assert math.log(1e-4) / math.log(largest) == pytest.approx(17_561, rel=0.01)
+
+
+def test_stored_momentum_still_moves_a_passive_weight():
+    p = nn.Parameter(torch.tensor([[1.0, 0.1]]))
+    gsm = GSM([p], lr=0.1, keep=1, momentum=0.9, weight_decay=0.0, nesterov=False)
+    p.grad = torch.tensor([[1.0, 0.1]])
+    gsm.step()
+    before = p[0, 0].item()
+    p.grad = torch.tensor([[0.0, 5.0]])  # now the other one is active
+    gsm.step()
+    assert p[0, 0].item() == pytest.approx(before - 0.1 * 0.9)
+
+
+# --- averaging, gradual budgets --------------------------------------------------
+
+
+def test_averaged_saliency_is_the_exponential_mean():
+    model = net()
+    gsm = GSM(model.parameters(), 0.05, 12, average=0.8)
+    mean = {n: torch.zeros_like(p) for n, p in kernels(model).items()}
+    for seed in range(6):
+        backward(model, seed)
+        for n, p in kernels(model).items():
+            mean[n] = 0.8 * mean[n] + 0.2 * (p * p.grad).abs().detach()
+        mask = global_mask(mean, 12)
+        gsm.step()
+        for n, p in kernels(model).items():
+            assert torch.equal(p.grad != 0, mask[n])
+
+
+def test_averaging_keeps_the_active_set_together():
+    def replaced(average):
+        model = net()
+        gsm = GSM(model.parameters(), 0.001, 12, average=average)
+        masks = []
+        for seed in range(30):
+            backward(model, seed)
+            gsm.step()
+            masks.append(torch.cat([p.grad.flatten() for p in kernels(model).values()]))
+        pairs = pairwise(masks[10:])
+        return sum(int(((a != 0) & (b == 0)).sum()) for a, b in pairs)
+
+    assert replaced(0.95) < replaced(0.0) / 2
+
+
+def test_the_budget_falls_to_its_end_beside_a_learning_rate_schedule():
+    model = net()
+    gsm = GSM(model.parameters(), 0.1, keep=4)
+    gradual, drops = GradualKeep(gsm, start=64, epochs=4), MultiStepLR(gsm, [3])
+    both = ChainedScheduler([gradual, drops], gsm)
+    keeps, lrs = [gsm.keep], []
+    for epoch in range(6):
+        run(model, gsm, [epoch])
+        both.step()
+        keeps.append(gsm.keep)
+        lrs.append(gsm.param_groups[0]["lr"])
+    assert keeps == [64, 32, 16, 8, 4, 4, 4]
+    assert lrs == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.01, 0.01])
+    backward(model, 9)
+    gsm.step()
+    assert sum(int(p.grad.count_nonzero()) for p in kernels(model).values()) == 4
+
+
+# --- the final mask --------------------------------------------------------------
+
+
+def test_long_enough_training_leaves_nothing_to_cut():
+    model = net()
+    gsm = GSM(model.parameters(), 0.05, 10, 0.9, weight_decay=0.1, average=0.9)
+    run(model, gsm, [0] * 800)
+    before = copy.deepcopy(model)
+    apply_mask(model, global_mask(magnitude(model), 10))
+    assert sum(int(m.sum()) for m in nonzero_mask(model).values()) == 10
+    for p, q in zip(model.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+    assert len(list(model.parameters())) == 6
+    assert all(p.all() for p in model.parameters() if p.ndim < 2)  # never pruned
+
+
+# --- state, devices, refusals ----------------------------------------------------
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_resumed_run_ends_with_the_same_bits(average):
+    def start():
+        model = net(dtype=torch.float32)
+        gsm = GSM(model.parameters(), 0.05, 10, average=average)
+        schedules = [GradualKeep(gsm, start=40, epochs=8), MultiStepLR(gsm, [7])]
+        return model, gsm, ChainedScheduler(schedules, gsm)
+
+    model, gsm, scheduler = start()
+    run(model, gsm, range(12), scheduler)
+
+    half, gsm, scheduler = start()
+    run(half, gsm, range(6), scheduler)
+    saved = copy.deepcopy((half.state_dict(), gsm.state_dict(), scheduler.state_dict()))
+    resumed, gsm, scheduler = start()
+    for thing, state in zip((resumed, gsm, scheduler), saved, strict=True):
+        thing.load_state_dict(state)
+    run(resumed, gsm, range(6, 12), scheduler)
+    assert_same(resumed, model)
+    assert gsm.keep == 10
+
+
+def test_pickle_and_another_group():
+    model = net()
+    gsm = GSM(model[0].parameters(), 0.05, 10, average=0.5)
+    backward(model, 0)
+    gsm.step()
+    again = pickle.loads(pickle.dumps(gsm))
+    assert again.keep == 10 and again.param_groups[0]["average"] == 0.5
+    gsm.add_param_group({"params": model[3].parameters(), "lr": 0.01})
+    assert [g["competes"] for g in gsm.param_groups] == [True, False, True, False]
+    assert [g["lr"] for g in gsm.param_groups] == [0.05, 0.05, 0.01, 0.01]
+    assert [g["weight_decay"] > 0 for g in gsm.param_groups] == [True, False] * 2
+    run(model, gsm, [1])
+    passed = sum(int(p.grad.count_nonzero()) for p in kernels(model).values())
+    assert passed == 10
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_precisions(dtype, average):
+    model = net(dtype=dtype)
+    gsm = GSM(model.parameters(), 0.05, 10, average=average)
+    run(model, gsm, range(3))
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert {p.grad.dtype for p in model.parameters()} == {dtype}
+
+
+def test_channels_last_gives_the_same_network():
+    x, y = torch.randn(8, 1, 28, 28), torch.arange(8)
+    torch.manual_seed(0)
+    model = LeNet5()
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    assert not other.conv2.weight.is_contiguous()
+    for m in (model, other):
+        gsm = GSM(m.parameters(), 0.01, 5000, average=0.5)
+        for _ in range(3):
+            m.zero_grad()
+            F.cross_entropy(m(x), y).backward()
+            gsm.step()
+    assert_same(model, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_on_the_meta_device(average):
+    model = LeNet5().to("meta")
+    gsm = GSM(model.parameters(), 0.01, 1435, average=average)
+    x = torch.empty(4, 1, 28, 28, device="meta")
+    F.cross_entropy(
+        model(x), torch.empty(4, dtype=torch.long, device="meta")
+    ).backward()
+    gsm.step()
+
+
+def test_a_closure_and_kernels_without_a_gradient():
+    model = net()
+    model[0].weight.requires_grad_(False)
+    before = model[0].weight.clone()
+    gsm = GSM(model.parameters(), 0.05, TOTAL)
+    first = gsm.step(lambda: backward(model, 0))
+    assert gsm.step(lambda: backward(model, 0)) < first
+    assert torch.equal(model[0].weight, before)
+    assert GSM(net().parameters(), 0.05, 3).step() is None  # no gradient at all
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "lr must be a finite number > 0"),
+        ({"lr": math.nan}, "lr must be"),
+        ({"keep": 0}, "keep must be a finite number >= 1"),
+        ({"keep": TOTAL + 1}, f"keep must be a whole number >= 0 and <= {TOTAL}"),
+        ({"keep": 2.5}, "keep must be a whole number"),
+        ({"momentum": 1.0}, "momentum must be .* < 1"),
+        ({"momentum": -0.1}, "momentum must be"),
+        ({"weight_decay": -1e-4}, "weight_decay must be"),
+        ({"average": 1.0}, "average must be"),
+    ],
+)
+def test_bad_arguments_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GSM(net().parameters(), **({"lr": 0.1, "keep": 5} | options))
+
+
+def test_without_kernels_there_is_nothing_to_prune():
+    with pytest.raises(ValueError, match="must hold a kernel"):
+        GSM([nn.Parameter(torch.ones(3))], 0.1, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "epochs", "message"),
+    [
+        (3, 5, "start must be .* >= 4"),
+        (TOTAL + 1, 5, f"start must be .* <= {TOTAL}"),
+        (8, 0, "epochs must be"),
+    ],
+)
+def test_gradual_keep_refuses(start, epochs, message):
+    gsm = GSM(net().parameters(), 0.1, 4)
+    with pytest.raises(ValueError, match=message):
+        GradualKeep(gsm, start, epochs)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_a_gradient_that_is_not_finite_changes_nothing(bad, average):
+    model = net()
+    gsm = GSM(model.parameters(), 0.05, 5, average=average)
+    run(model, gsm, [0])
+    backward(model, 1)
+    model[0].weight.grad[2, 3] = bad
+    everything = copy.deepcopy((model.state_dict(), gsm.state_dict()["state"]))
+    with pytest.raises(ValueError, match="infinite or NaN"):
+        gsm.step()
+    after = model.state_dict(), gsm.state_dict()["state"]
+    torch.testing.assert_close(after, everything, rtol=0, atol=0)
