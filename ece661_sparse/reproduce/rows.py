@@ -31,7 +31,7 @@ from ece661_sparse.saliency.masks import keep_zeros
 from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.checkpoint import replacing
 
-TABLES = ("table1", "dynamic")
+TABLES = ("table1", "gates", "dynamic")
 
 
 @dataclass(frozen=True)
