@@ -21,8 +21,8 @@ NAMES = [
     "converted_loss",
     "mask_gradient",
     "undecided_band",
-    "next_round",
     "implied_penalty",
+    "next_round",
 ]
 PART = {e.name: e for e in solutions.EXERCISES if e.chapter == CHAPTER}
 MISTAKES = [
