@@ -4,6 +4,7 @@ First the solutions, as the book's solutions page shows them. Then, chapter by c
 the inputs and the known mistakes that tell a right answer from a wrong one.
 """
 
+import math
 from statistics import NormalDist
 
 import torch
@@ -14,7 +15,50 @@ from ece661_sparse.proximal import project_top_n
 
 # --- solutions: taylor_saliency ------------------------------------------------
 
+
+def predicted_loss(loss, grad, w):
+    """The tangent at ``w``, followed to zero: a step of ``0 - w``."""
+    return loss + grad * (0 - w)
+
+
+def mean_saliency(w, grads):
+    """The size of each batch's ``g * w``, then the mean over the batches."""
+    return (grads * w).abs().mean(0)
+
+
+def largest_safe_weight(curvature, rise):
+    """At a minimum the gradient is zero: solve ``curvature * w**2 / 2 = rise``."""
+    return (2 * rise / curvature) ** 0.5
+
+
 # --- solutions: global_sparse_momentum -----------------------------------------
+
+
+def gsm_update(W, Z, grad, keep, lr, beta, eta):
+    """The two lines of the slide; the mask stands on the gradient only."""
+    saliency = (grad * W).abs()
+    B = saliency >= saliency.flatten().sort(descending=True).values[keep - 1]
+    Z = beta * Z + eta * W + B * grad
+    return torch.stack([W - lr * Z, Z])
+
+
+def coast(W, Z, lr, beta):
+    """``Z`` shrinks to ``beta * Z``, ``beta**2 * Z``, ...: a geometric series."""
+    return W - lr * Z * beta / (1 - beta)
+
+
+def decay_iterations(left, lr, beta, eta):
+    """``exp(-rate * k) = left`` with ``rate = lr * eta / (1 - beta)``."""
+    return -math.log(left) * (1 - beta) / (lr * eta)
+
+
+def kept_per_layer(saliencies, keep):
+    """Rank all layers as one vector; count where the ``keep`` first come from."""
+    flat = torch.cat([T.flatten() for T in saliencies])
+    layer = torch.cat([torch.full((T.numel(),), i) for i, T in enumerate(saliencies)])
+    best = flat.argsort(descending=True)[:keep]
+    return layer[best].bincount(minlength=len(saliencies))
+
 
 # --- solutions: pruning_results ------------------------------------------------
 
@@ -51,7 +95,281 @@ def _normal_quantile(probability: float) -> float:
 
 # --- taylor_saliency -----------------------------------------------------------
 
+_WEIGHTS = torch.tensor([1.5, -0.8, 0.3, -0.1, 2.0], dtype=torch.float64)
+_GRADS = torch.tensor(
+    [
+        [0.2, -0.5, 1.0, -2.0, 0.0],
+        [-0.3, -0.1, 0.8, 3.0, 0.4],
+        [0.1, 0.4, -0.6, -1.5, -0.2],
+    ],
+    dtype=torch.float64,
+)
+
+PREDICTED_LOSS = Exercise(
+    predicted_loss,
+    chapter="taylor_saliency",
+    minutes=5,
+    difficulty=1,
+    cases=((0.7, _GRADS[0], _WEIGHTS), (2.0, _GRADS, 0.5 * _GRADS.flip(1))),
+    edges=((1.0, torch.zeros_like(_WEIGHTS), _WEIGHTS), (0.0, _WEIGHTS, _WEIGHTS)),
+    mistakes=(
+        Mistake(
+            lambda loss, grad, w: loss + grad * w,
+            "The sign is the slide's, and it is wrong there: the step to zero is "
+            "0 − w, so the loss changes by −g·w. Uphill weights make the loss fall "
+            "when they go.",
+        ),
+        Mistake(
+            lambda loss, grad, w: loss + (grad * w).abs(),
+            "That is the loss plus the saliency. The prediction has a sign: pruning "
+            "some weights lowers the loss.",
+        ),
+        Mistake(
+            lambda loss, grad, w: loss - grad,
+            "You take a step of length one. The step from w to zero has length w.",
+        ),
+        Mistake(
+            lambda loss, grad, w: -grad * w,
+            "That is the change. Add it to the loss before pruning.",
+        ),
+    ),
+)
+
+MEAN_SALIENCY = Exercise(
+    mean_saliency,
+    chapter="taylor_saliency",
+    minutes=10,
+    difficulty=2,
+    cases=((_WEIGHTS, _GRADS), (_WEIGHTS[:4].view(2, 2), _GRADS[:, :4].view(3, 2, 2))),
+    edges=((_WEIGHTS, _GRADS[:1]), (0 * _WEIGHTS, _GRADS)),
+    mistakes=(
+        Mistake(
+            lambda w, grads: (grads.mean(0) * w).abs(),
+            "You average the gradients first: that is the saliency of all batches "
+            "taken as one. Their gradients cancel there. Take |g·w| for each batch, "
+            "then the mean.",
+        ),
+        Mistake(
+            lambda w, grads: (grads * w).abs().sum(0),
+            "That is the sum over the batches; the mean divides by their number.",
+        ),
+        Mistake(
+            lambda w, grads: grads.abs().mean(0),
+            "That is the mean size of the gradient. Saliency multiplies by the weight: "
+            "how far it has to go to zero.",
+        ),
+        Mistake(
+            lambda w, grads: (grads * w).square().mean(0),
+            "You square where the slide takes the absolute value. (The mean of "
+            "squares is another known criterion, named after Fisher.)",
+        ),
+    ),
+)
+
+LARGEST_SAFE_WEIGHT = Exercise(
+    largest_safe_weight,
+    chapter="taylor_saliency",
+    minutes=10,
+    difficulty=2,
+    cases=((2.0, 0.09), (0.5, 0.01), (8.0, 1.0)),
+    edges=((1.0, 0.0), (1e-6, 1e-3)),
+    mistakes=(
+        Mistake(
+            lambda curvature, rise: (rise / curvature) ** 0.5,
+            "The expansion has a ½: removing w costs ½hw², not hw².",
+        ),
+        Mistake(
+            lambda curvature, rise: 2 * rise / curvature,
+            "That is w². Take the root.",
+        ),
+        Mistake(
+            lambda curvature, rise: (2 * rise * curvature) ** 0.5,
+            "You multiply by the curvature. Where the loss is curved more, a smaller "
+            "weight already costs as much: divide.",
+        ),
+    ),
+)
+
 # --- global_sparse_momentum ----------------------------------------------------
+
+_GSM_W = torch.tensor([[1.0, -0.2, 0.5], [-1.5, 0.05, 2.0]], dtype=torch.float64)
+_GSM_Z = torch.tensor([[0.3, 0.1, -0.4], [0.2, -0.6, 0.0]], dtype=torch.float64)
+_GSM_G = torch.tensor([[0.1, 4.0, -0.9], [0.2, 6.0, -0.02]], dtype=torch.float64)
+
+
+def _two_lines(W: Tensor, Z: Tensor, lr: float) -> Tensor:
+    return torch.stack([W - lr * Z, Z])
+
+
+def _largest(scores: Tensor, keep: int) -> Tensor:
+    return scores >= scores.flatten().sort(descending=True).values[keep - 1]
+
+
+GSM_UPDATE = Exercise(
+    gsm_update,
+    chapter="global_sparse_momentum",
+    minutes=15,
+    difficulty=2,
+    cases=(
+        (_GSM_W, _GSM_Z, _GSM_G, 2, 0.1, 0.9, 0.5),
+        (_GSM_W, _GSM_Z, _GSM_G, 4, 0.5, 0.8, 0.2),
+    ),
+    edges=(
+        (_GSM_W, _GSM_Z, _GSM_G, 6, 0.1, 0.9, 0.5),
+        (_GSM_W, _GSM_Z, _GSM_G, 1, 0.1, 0.0, 0.0),
+    ),
+    mistakes=(
+        Mistake(
+            lambda W, Z, grad, keep, lr, beta, eta: _two_lines(
+                W,
+                beta * Z + _largest((grad * W).abs(), keep) * (eta * W + grad),
+                lr,
+            ),
+            "Your mask stands on the weight decay too. Then nothing moves a passive "
+            "weight to zero; B belongs to the gradient alone.",
+        ),
+        Mistake(
+            lambda W, Z, grad, keep, lr, beta, eta: _two_lines(
+                W,
+                _largest((grad * W).abs(), keep) * (beta * Z + eta * W + grad),
+                lr,
+            ),
+            "Your mask stands on the whole line. A passive weight keeps its momentum "
+            "and its decay; B belongs to the gradient alone.",
+        ),
+        Mistake(
+            lambda W, Z, grad, keep, lr, beta, eta: _two_lines(
+                W, beta * Z + eta * W + _largest(W.abs(), keep) * grad, lr
+            ),
+            "You rank by |W|. GSM ranks by the saliency |W·grad|: a small weight with "
+            "a large gradient may stay active.",
+        ),
+        Mistake(
+            lambda W, Z, grad, keep, lr, beta, eta: _two_lines(
+                W, beta * Z + eta * W + _largest(grad.abs(), keep) * grad, lr
+            ),
+            "You rank by the gradient. GSM ranks by the saliency |W·grad|, or else "
+            "weights that are zero would win.",
+        ),
+        Mistake(
+            lambda W, Z, grad, keep, lr, beta, eta: torch.stack(
+                [
+                    W - lr * Z,
+                    beta * Z + eta * W + _largest((grad * W).abs(), keep) * grad,
+                ]
+            ),
+            "The weight moves by the old Z. The slide's second line uses the new one, "
+            "Z of iteration k+1.",
+        ),
+    ),
+)
+
+COAST = Exercise(
+    coast,
+    chapter="global_sparse_momentum",
+    minutes=10,
+    difficulty=2,
+    cases=((_GSM_W, _GSM_Z, 0.1, 0.9), (_GSM_W, _GSM_Z, 0.01, 0.99)),
+    edges=((_GSM_W, 0 * _GSM_Z, 0.1, 0.9), (_GSM_W, _GSM_Z, 0.1, 0.0)),
+    mistakes=(
+        Mistake(
+            lambda W, Z, lr, beta: W - lr * Z / (1 - beta),
+            "You count the step with Z itself, which is taken already: the next one "
+            "uses β·Z. The sum is β + β² + … = β/(1−β).",
+        ),
+        Mistake(
+            lambda W, Z, lr, beta: W - lr * beta * Z,
+            "That is the next step only. Z never stops at once: sum over all the "
+            "steps to come.",
+        ),
+        Mistake(
+            lambda W, Z, lr, beta: W + lr * Z * beta / (1 - beta),
+            "The sign is wrong: W moves by −α·Z.",
+        ),
+        Mistake(
+            lambda W, Z, lr, beta: W - Z * beta / (1 - beta),
+            "The learning rate is missing: every step is α times Z.",
+        ),
+    ),
+)
+
+DECAY_ITERATIONS = Exercise(
+    decay_iterations,
+    chapter="global_sparse_momentum",
+    minutes=10,
+    difficulty=2,
+    cases=((1e-4, 0.01, 0.99, 5e-4), (0.1, 0.05, 0.9, 1e-3)),
+    edges=((1.0, 0.01, 0.99, 5e-4), (0.5, 0.1, 0.0, 0.01)),
+    mistakes=(
+        Mistake(
+            lambda left, lr, beta, eta: -math.log(left) / (lr * eta),
+            "That is plain SGD. Momentum adds up β + β² + … of every push, so the "
+            "weight decays 1/(1−β) times faster.",
+        ),
+        Mistake(
+            lambda left, lr, beta, eta: -math.log(left) / (lr * eta * (1 - beta)),
+            "Momentum makes the decay faster, not slower: the rate is αη/(1−β).",
+        ),
+        Mistake(
+            lambda left, lr, beta, eta: -math.log10(left) * (1 - beta) / (lr * eta),
+            "The decay is exponential with base e: take the natural logarithm.",
+        ),
+        Mistake(
+            lambda left, lr, beta, eta: (1 - left) * (1 - beta) / (lr * eta),
+            "You let the weight fall in a straight line. Decay is proportional to "
+            "what is left, so the path is exponential.",
+        ),
+    ),
+)
+
+_LAYERS = [
+    torch.tensor([[0.9, 0.1], [0.4, 0.8]], dtype=torch.float64),
+    torch.tensor([0.05, 0.02, 0.5, 0.03, 0.01, 0.04], dtype=torch.float64),
+    torch.tensor([0.95, 0.7], dtype=torch.float64),
+]
+
+
+def _counts(*kept: int) -> Tensor:
+    return torch.tensor(kept)
+
+
+KEPT_PER_LAYER = Exercise(
+    kept_per_layer,
+    chapter="global_sparse_momentum",
+    minutes=10,
+    difficulty=2,
+    cases=((_LAYERS, 4), (_LAYERS, 6)),
+    edges=((_LAYERS, 12), (_LAYERS, 1), (_LAYERS, 0), (_LAYERS[:1], 2)),
+    mistakes=(
+        Mistake(
+            lambda saliencies, keep: _counts(
+                *(
+                    round(keep * T.numel() / sum(S.numel() for S in saliencies))
+                    for T in saliencies
+                )
+            ),
+            "Every layer keeps the same share of its weights: that is layer-wise "
+            "pruning. Rank all weights together and see where the best ones are.",
+        ),
+        Mistake(
+            lambda saliencies, keep: _counts(
+                *(min(keep, T.numel()) for T in saliencies)
+            ),
+            "You keep that many in every layer. The budget is one for all layers.",
+        ),
+        Mistake(
+            lambda saliencies, keep: torch.tensor(
+                [
+                    int((saliency > cut).sum())
+                    for flat in [torch.cat([S.flatten() for S in saliencies])]
+                    for cut in [flat.sort(descending=True).values[max(keep, 1) - 1]]
+                    for saliency in saliencies
+                ]
+            ),
+            "One too few: the slide's mask has ≥ the Q-th greatest, you have >.",
+        ),
+    ),
+)
 
 # --- pruning_results -----------------------------------------------------------
 
@@ -213,7 +531,14 @@ SPLICE_MASK = Exercise(
 
 EXERCISES: tuple[Exercise, ...] = (
     # taylor_saliency
+    PREDICTED_LOSS,
+    MEAN_SALIENCY,
+    LARGEST_SAFE_WEIGHT,
     # global_sparse_momentum
+    GSM_UPDATE,
+    COAST,
+    DECAY_ITERATIONS,
+    KEPT_PER_LAYER,
     # pruning_results
     GAUSSIAN_QUALITY,
     SURGEON_STEP,

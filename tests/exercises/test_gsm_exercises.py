@@ -1,0 +1,178 @@
+"""The exercises on GSM: states, mistakes, and independent references."""
+
+import inspect
+import math
+from itertools import combinations
+
+import pytest
+import torch
+from torch import nn
+
+from ece661_sparse.exercises import check, exercises, progress, solution_source
+from ece661_sparse.exercises import saliency as solutions
+from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
+from ece661_sparse.saliency import GSM, allocation, global_mask
+
+CHAPTER = "global_sparse_momentum"
+PART = {e.name: e for e in exercises() if e.chapter == CHAPTER}
+MISTAKES = [
+    pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
+    for exercise in PART.values()
+    for position, mistake in enumerate(exercise.mistakes)
+]
+each_exercise = pytest.mark.parametrize("exercise", PART.values(), ids=list(PART))
+
+
+def test_the_chapter_has_its_exercises():
+    expected = ["gsm_update", "coast", "decay_iterations", "kept_per_layer"]
+    assert list(PART) == expected
+    assert all(name in repr(progress(chapter=CHAPTER)) for name in expected)
+
+
+@each_exercise
+def test_stub_is_to_do(exercise, capsys):
+    names = list(inspect.signature(exercise.reference).parameters)
+    stub = eval(f"lambda {', '.join(names)}: None")
+    assert check(exercise.name, stub) is exercise.reference
+    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
+
+
+@each_exercise
+def test_reference_is_correct_and_its_source_solves_the_stub(exercise, monkeypatch):
+    monkeypatch.setenv("ECE661_STRICT", "1")
+    assert check(exercise.name, exercise.reference) is exercise.reference
+    namespace = {"torch": torch, "math": math}
+    exec(solution_source(exercise.name), namespace)
+    answer = namespace[exercise.name]
+    assert check(exercise.name, answer) is answer
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
+    verdict = _verdict(exercise, mistake.implementation)
+    assert verdict.state == "not yet"
+    assert verdict.message == mistake.message
+    assert verdict.evidence is not None
+    assert check(exercise.name, mistake.implementation) is exercise.reference
+    monkeypatch.setenv("ECE661_STRICT", "1")
+    with pytest.raises(NotSolvedError):
+        check(exercise.name, mistake.implementation)
+
+
+@each_exercise
+def test_mistakes_differ_from_each_other_on_the_cases(exercise):
+    messages = [mistake.message for mistake in exercise.mistakes]
+    assert len(set(messages)) == len(messages) >= 3
+    for one, other in combinations(exercise.mistakes, 2):
+        assert any(
+            not _same(
+                exercise, _call(one.implementation, args), other.implementation(*args)
+            )
+            for args in exercise.cases
+        )
+
+
+@each_exercise
+def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
+    for args in exercise.cases + exercise.edges:
+        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        assert all(tensor.dtype == torch.float64 for tensor in tensors)
+        outcome = _call(exercise.reference, args)
+        assert outcome.error is None
+        assert outcome.changed is None
+        assert _same(exercise, outcome, exercise.reference(*args))
+
+
+# --- the references against something else ----------------------------------------
+
+
+def update_by_loop(W, Z, grad, keep, lr, beta, eta):
+    order = sorted(range(W.numel()), key=lambda i: -abs(float((W * grad).flatten()[i])))
+    new_W, new_Z = W.clone().flatten(), Z.clone().flatten()
+    for i in range(W.numel()):
+        new_Z[i] = beta * new_Z[i] + eta * new_W[i]
+        if i in order[:keep]:
+            new_Z[i] += grad.flatten()[i]
+        new_W[i] -= lr * new_Z[i]
+    return torch.stack((new_W.view(W.shape), new_Z.view(W.shape)))
+
+
+def coast_by_steps(W, Z, lr, beta):
+    for _ in range(5000):
+        Z = beta * Z
+        W = W - lr * Z
+    return W
+
+
+def kept_by_loop(saliencies, keep):
+    pairs = [(float(t), i) for i, T in enumerate(saliencies) for t in T.flatten()]
+    counts = torch.zeros(len(saliencies), dtype=torch.int64)
+    for _, i in sorted(pairs, reverse=True)[:keep]:
+        counts[i] += 1
+    return counts
+
+
+ALTERNATIVES = {
+    "gsm_update": [update_by_loop],
+    "coast": [coast_by_steps],
+    "decay_iterations": [
+        lambda left, lr, beta, eta: math.log(1 / left) / (lr * eta / (1 - beta))
+    ],
+    "kept_per_layer": [kept_by_loop],
+}
+
+
+@each_exercise
+def test_a_right_answer_written_differently_is_accepted(exercise):
+    for answer in ALTERNATIVES[exercise.name]:
+        verdict = _verdict(exercise, answer)
+        assert verdict.state == "correct", verdict
+
+
+@pytest.mark.parametrize("keep", [1, 5, 12])
+def test_gsm_update_is_a_step_of_the_optimizer(keep):
+    torch.manual_seed(keep)
+    w = nn.Parameter(torch.randn(3, 4, dtype=torch.float64))
+    gsm = GSM([w], 0.1, keep, momentum=0.9, weight_decay=0.05, nesterov=False)
+    W, Z = w.detach().clone(), torch.zeros(3, 4, dtype=torch.float64)
+    for _ in range(6):
+        grad = torch.randn(3, 4, dtype=torch.float64)
+        W, Z = solutions.gsm_update(W, Z, grad, keep, 0.1, 0.9, 0.05)
+        w.grad = grad.clone()
+        gsm.step()
+        torch.testing.assert_close(w.detach(), W, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.9, 0.99])
+def test_coast_is_where_an_optimizer_without_gradient_ends(beta):
+    w = nn.Parameter(torch.ones(2, 2, dtype=torch.float64))
+    sgd = torch.optim.SGD([w], lr=0.01, momentum=beta)
+    w.grad = torch.tensor([[1.0, -2.0], [0.5, 0.0]], dtype=torch.float64)
+    Z = w.grad.clone()
+    sgd.step()
+    after_one = w.detach().clone()
+    for _ in range(int(30 / (1 - beta))):
+        w.grad = torch.zeros_like(w)
+        sgd.step()
+    torch.testing.assert_close(w.detach(), solutions.coast(after_one, Z, 0.01, beta))
+
+
+@pytest.mark.parametrize(
+    ("lr", "beta", "eta"), [(0.01, 0.9, 0.02), (0.002, 0.95, 0.05), (0.01, 0.99, 5e-4)]
+)
+def test_decay_iterations_from_the_eigenvalues(lr, beta, eta):
+    rows = [[1 - lr * eta, -lr * beta], [eta, beta]]
+    matrix = torch.tensor(rows, dtype=torch.float64)
+    slowest = torch.linalg.eigvals(matrix).abs().max().item()
+    exact = math.log(1e-4) / math.log(slowest)
+    close = solutions.decay_iterations(1e-4, lr, beta, eta)
+    assert close == pytest.approx(exact, rel=lr * eta / (1 - beta) ** 2 + 0.01)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 17, 60, 90])
+def test_kept_per_layer_is_what_the_global_mask_allocates(keep):
+    torch.manual_seed(0)
+    layers = [torch.rand(5, 6), 0.3 * torch.rand(40), 3 * torch.rand(4, 5)]
+    masks = global_mask({str(i): T for i, T in enumerate(layers)}, keep)
+    kept = [share.kept for share in allocation(masks).values()]
+    assert solutions.kept_per_layer(layers, keep).tolist() == kept
