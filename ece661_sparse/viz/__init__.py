@@ -1,5 +1,6 @@
 """The book's figures: ``show`` and ``frame_slider``, and each part's live explorers."""
 
+from ece661_sparse.viz.dynamic import draw_batch_shaping, explore_batch_shaping
 from ece661_sparse.viz.figures import (
     COLORS,
     PALETTES,
@@ -17,21 +18,34 @@ from ece661_sparse.viz.proximal import (
     explore_proximal_path,
     explore_trimmed,
 )
-from ece661_sparse.viz.saliency import draw_splicing, explore_splicing
+from ece661_sparse.viz.saliency import (
+    draw_passive,
+    draw_splicing,
+    draw_taylor,
+    explore_passive,
+    explore_splicing,
+    explore_taylor,
+)
 
 __all__ = [
     "COLORS",
     "PALETTES",
     "Frames",
+    "draw_batch_shaping",
     "draw_hardening",
+    "draw_passive",
     "draw_prox",
     "draw_proximal_path",
     "draw_splicing",
+    "draw_taylor",
     "draw_trimmed",
+    "explore_batch_shaping",
     "explore_hardening",
+    "explore_passive",
     "explore_prox",
     "explore_proximal_path",
     "explore_splicing",
+    "explore_taylor",
     "explore_trimmed",
     "frame_slider",
     "show",

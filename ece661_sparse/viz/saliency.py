@@ -64,3 +64,92 @@ def explore_splicing() -> widgets.Widget:
         noise=slider("noise", 0.0, 0.3, 0.1),
         pull=slider("pull", 0.5, 1.5, 1.0),
     )
+
+
+def draw_taylor(weight: float, gradient: float, curvature: float) -> Figure:
+    r"""A loss along one weight, its tangent at the weight, and both at zero.
+
+    The loss is :math:`g (v - w) + \tfrac12 h (v - w)^2` above its value at
+    :math:`w`: pruning moves :math:`v` to zero.
+
+    Args:
+        weight: w.
+        gradient: g, the slope at w.
+        curvature: h.
+    """
+    v = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)
+    step = v - weight
+    predicted = -gradient * weight
+    exact = predicted + curvature * weight**2 / 2
+    fig, ax = plt.subplots(figsize=(6, 4))
+    ax.plot(
+        v, gradient * step + curvature * step**2 / 2, color=COLORS["sgd"], label="loss"
+    )
+    ax.plot(v, gradient * step, "--", color=COLORS["taylor"], label="tangent at w")
+    ax.axvline(0, color=COLORS["dense"], linewidth=1)
+    ax.plot(weight, 0.0, "o", color="black", label="w")
+    ax.plot(0.0, exact, "s", color=COLORS["sgd"], label="pruned")
+    ax.plot(0.0, predicted, "D", color=COLORS["taylor"], label="predicted")
+    ax.set(
+        xlabel="value of the weight",
+        ylabel="change of the loss",
+        ylim=(-2, 2),
+        title=f"predicted {predicted:+.2f}, exact {exact:+.2f}",
+    )
+    fig.legend(loc="outside lower center", ncols=5, fontsize=9)
+    return fig
+
+
+def explore_taylor() -> widgets.Widget:
+    """Weight, slope and curvature under your fingers: when is the tangent enough?"""
+    return explorer(
+        draw_taylor,
+        weight=slider("w", -1.2, 1.2, 0.8),
+        gradient=slider("g", -1.0, 1.0, 0.4),
+        curvature=slider("h", 0.0, 2.0, 0.5),
+    )
+
+
+def draw_passive(momentum: float, log_decay: float, log_lr: float) -> Figure:
+    r"""What is left of a passive weight of GSM, by epoch (235 iterations each).
+
+    Args:
+        momentum: :math:`\beta`.
+        log_decay: :math:`\log_{10} \eta`, of the weight decay.
+        log_lr: :math:`\log_{10} \alpha`, of the learning rate.
+    """
+    decay, lr = 10.0**log_decay, 10.0**log_lr
+    rows = [[1 - lr * decay, -lr * momentum], [decay, momentum]]
+    epoch = torch.linalg.matrix_power(torch.tensor(rows, dtype=torch.float64), 235)
+    state = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    left = [1.0]
+    for _ in range(280):
+        state = epoch @ state
+        left.append(max(abs(float(state[0])), 1e-12))
+    rate = lr * decay / (1 - momentum)
+    epochs = torch.arange(281, dtype=torch.float64)
+    fig, ax = plt.subplots(figsize=(6, 4))
+    ax.semilogy(epochs, left, color=COLORS["gsm"], label="passive weight")
+    law = (-rate * 235 * epochs).exp().clamp(min=1e-12)
+    ax.semilogy(epochs, law, ":", color=COLORS["sgd"], label="exp(−αη/(1−β) k)")
+    ax.axhline(1e-4, color=COLORS["dense"], linewidth=1)
+    ax.set(
+        xlabel="epoch",
+        ylabel="part of the weight that is left",
+        ylim=(1e-6, 2),
+        title=f"to 1e-4 in {9.21 / (235 * rate):,.0f} epochs",
+    )
+    ax.legend()
+    return fig
+
+
+def explore_passive() -> widgets.Widget:
+    """Momentum, decay and learning rate: how long until a passive weight is gone?"""
+    return explorer(
+        draw_passive,
+        momentum=widgets.FloatSlider(
+            0.99, min=0.0, max=0.99, step=0.01, description="β"
+        ),
+        log_decay=slider("log₁₀ η", -4.0, -2.0, -3.3),
+        log_lr=slider("log₁₀ α", -4.0, -1.0, -2.0),
+    )
