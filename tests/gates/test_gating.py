@@ -117,7 +117,9 @@ def test_a_closed_channel_is_the_constant_of_its_bias():
 
 
 def test_unit_means_inputs_of_dense_layers_and_outputs_of_convolutions():
-    shapes = {n: g.shape for n, g in gates(gate(LeNet5(), HardConcrete, "unit")).items()}
+    shapes = {
+        n: g.shape for n, g in gates(gate(LeNet5(), HardConcrete, "unit")).items()
+    }
     assert shapes == {
         "conv1": (20, 1, 1, 1),
         "conv2": (50, 1, 1, 1),

@@ -1,0 +1,203 @@
+"""The exercises on stochastic gates: states, mistakes, and other oracles."""
+
+import inspect
+import math
+from itertools import combinations, pairwise
+
+import pytest
+import torch
+from scipy.optimize import brentq
+from torch import nn
+
+from ece661_sparse.exercises import check, exercises, progress, solution_source
+from ece661_sparse.exercises import gates as solutions
+from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
+from ece661_sparse.gates import (
+    HardConcrete,
+    bake,
+    exact_gradient,
+    gate,
+    gates,
+    sample_bernoulli,
+    sample_hard_concrete,
+    z_hat,
+)
+from ece661_sparse.models import LeNet300
+
+CHAPTER = "stochastic_gates"
+NAMES = ["reinforce", "hard_concrete", "closing_log_alpha", "weights_left"]
+PART = {e.name: e for e in solutions.EXERCISES if e.chapter == CHAPTER}
+MISTAKES = [
+    pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
+    for exercise in PART.values()
+    for position, mistake in enumerate(exercise.mistakes)
+]
+each_exercise = pytest.mark.parametrize("exercise", PART.values(), ids=list(PART))
+
+
+# --- the exercises as exercises --------------------------------------------------
+
+
+def test_they_are_registered_in_the_order_of_the_chapter():
+    assert [e.name for e in exercises() if e.chapter == CHAPTER] == NAMES == list(PART)
+    assert all(name in repr(progress(chapter=CHAPTER)) for name in NAMES)
+
+
+@each_exercise
+def test_stub_is_to_do(exercise, capsys):
+    names = inspect.signature(exercise.reference).parameters
+    stub = eval(f"lambda {', '.join(names)}: None")
+    assert check(exercise.name, stub) is exercise.reference
+    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
+
+
+@each_exercise
+def test_reference_is_correct_and_its_source_solves_the_stub(exercise, monkeypatch):
+    monkeypatch.setenv("ECE661_STRICT", "1")
+    namespace = {"torch": torch, "math": math}
+    exec(solution_source(exercise.name), namespace)
+    answer = namespace[exercise.name]
+    assert check(exercise.name, answer) is answer
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
+    verdict = _verdict(exercise, mistake.implementation)
+    assert verdict.state == "not yet"
+    assert verdict.message == mistake.message
+    assert verdict.evidence is not None
+    monkeypatch.setenv("ECE661_STRICT", "1")
+    with pytest.raises(NotSolvedError):
+        check(exercise.name, mistake.implementation)
+
+
+@each_exercise
+def test_mistakes_differ_from_each_other_on_the_cases(exercise):
+    messages = [mistake.message for mistake in exercise.mistakes]
+    assert len(set(messages)) == len(messages) >= 3
+    for one, other in combinations(exercise.mistakes, 2):
+        assert any(
+            not _same(
+                exercise, _call(one.implementation, args), other.implementation(*args)
+            )
+            for args in exercise.cases
+        )
+
+
+@each_exercise
+def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
+    for args in exercise.cases + exercise.edges:
+        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        assert all(tensor.dtype == torch.float64 for tensor in tensors)
+        outcome = _call(exercise.reference, args)
+        assert outcome.error is None
+        assert outcome.changed is None
+        assert _same(exercise, outcome, exercise.reference(*args))
+
+
+def reinforce_by_autograd(losses, z, log_alpha):
+    """Sample by sample, through torch's own log probability."""
+    rows = []
+    for k in range(len(losses)):
+        free = log_alpha.clone().requires_grad_()
+        baseline = torch.cat([losses[:k], losses[k + 1 :]]).mean()
+        log_p = torch.distributions.Bernoulli(logits=free).log_prob(z[k]).sum()
+        ((losses[k] - baseline) * log_p).backward()
+        rows.append(free.grad)
+    return torch.stack(rows)
+
+
+def hard_concrete_by_odds(u, log_alpha, beta, gamma, zeta):
+    odds = (u / (1 - u) * log_alpha.exp()) ** (1 / beta)
+    stretched = (zeta * odds + gamma) / (1 + odds)
+    return torch.minimum(torch.ones(()), torch.maximum(torch.zeros(()), stretched))
+
+
+def closing_by_root(gamma, zeta):
+    return brentq(lambda x: (zeta - gamma) / (1 + math.exp(-x)) + gamma, -50, 50)
+
+
+def weights_by_masks(pixels, hidden1, hidden2):
+    """An explicit mask for every layer: read by its input and by its output."""
+    ten = torch.ones(10)
+    chain = [pixels, hidden1, hidden2, ten]
+    masks = [torch.outer(out != 0, inp != 0) for inp, out in pairwise(chain)]
+    return sum(int(mask.sum()) for mask in masks)
+
+
+ALTERNATIVES = {
+    "reinforce": reinforce_by_autograd,
+    "hard_concrete": hard_concrete_by_odds,
+    "closing_log_alpha": closing_by_root,
+    "weights_left": weights_by_masks,
+}
+
+
+@each_exercise
+def test_a_right_answer_written_differently_is_accepted(exercise):
+    verdict = _verdict(exercise, ALTERNATIVES[exercise.name])
+    assert verdict.state == "correct", verdict
+
+
+# --- the references against something independent --------------------------------
+
+
+def test_reinforce_is_right_on_average():
+    target = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    log_alpha = torch.tensor([0.4, -1.2, 2.0], dtype=torch.float64)
+
+    def loss(z):
+        return (z @ target - 1).square() + 3
+
+    generator = torch.Generator().manual_seed(0)
+    z = sample_bernoulli(log_alpha, 50_000, generator=generator)
+    estimates = solutions.reinforce(loss(z), z, log_alpha)
+    error = estimates.std(0) / len(z) ** 0.5
+    exact = exact_gradient(loss, log_alpha)
+    assert ((estimates.mean(0) - exact).abs() < 4 * error).all()
+
+
+def test_hard_concrete_is_the_samplers_formula(monkeypatch):
+    u = torch.rand(1000, generator=torch.Generator().manual_seed(0)).double()
+    log_alpha = torch.linspace(-4, 4, 1000, dtype=torch.float64)
+    monkeypatch.setattr(torch, "rand", lambda *shape, **options: u.clone())
+    torch.testing.assert_close(
+        solutions.hard_concrete(u, log_alpha, 0.5, -0.2, 1.3),
+        sample_hard_concrete(log_alpha, 0.5, -0.2, 1.3),
+    )
+
+
+@pytest.mark.parametrize(("gamma", "zeta"), [(-0.1, 1.1), (-0.7, 1.05)])
+def test_closing_log_alpha_is_where_the_package_closes(gamma, zeta):
+    edge = torch.tensor(solutions.closing_log_alpha(gamma, zeta), dtype=torch.float64)
+    assert z_hat(edge - 1e-9, gamma, zeta) == 0
+    assert z_hat(edge + 1e-9, gamma, zeta) > 0
+
+
+def test_weights_left_is_what_can_be_cut_out_without_a_change():
+    torch.manual_seed(0)
+    model = gate(LeNet300(), HardConcrete, "input").eval()
+    for found in gates(model).values():
+        nn.init.normal_(found.log_alpha, std=3.0)
+    pixels, hidden1, hidden2 = (g.z_hat().detach()[0] for g in gates(model).values())
+    count = solutions.weights_left(pixels, hidden1, hidden2)
+    images = torch.randn(5, 784)
+    with torch.no_grad():
+        expected = model(images)
+        bake(model)
+        # cut the network down to what is read, as a small dense one
+        kept = [z.nonzero()[:, 0] for z in (pixels, hidden1, hidden2)]
+        x = images[:, kept[0]]
+        weights = 0
+        for layer, rows, columns in (
+            (model.fc1, kept[1], kept[0]),
+            (model.fc2, kept[2], kept[1]),
+            (model.fc3, torch.arange(10), kept[2]),
+        ):
+            small = layer.weight[rows][:, columns]
+            weights += small.numel()
+            x = x @ small.T + layer.bias[rows]
+            if layer is not model.fc3:
+                x = x.relu()
+    torch.testing.assert_close(x, expected)
+    assert weights == count
