@@ -1,0 +1,464 @@
+r"""The slides "Variant of dynamic model" and "Case study: Dynamic convolution".
+
+A layer has K kernels. Every input mixes them into one of its own,
+
+.. math::
+
+    y = \Big(\sum_{k=1}^K \pi_k(x)\, W_k\Big) * x + \sum_{k=1}^K \pi_k(x)\, b_k,
+    \qquad \pi(x) = \operatorname{softmax}(z(x) / T),
+
+with logits :math:`z` from a small network that sees the average of each channel.
+Convolution is linear in its kernel, so the mixed kernel gives what mixing the K outputs
+gives, at the price of one convolution. The arithmetic is close to that of one static
+layer; the storage is K times as large.
+
+Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", CVPR 2020.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ece661_sparse.proximal._checks import check_count, check_number
+
+# Mixed kernels of a few images at a time stay in the processor's cache: about a third
+# less time on a CPU than the whole batch in one piece. 1.2 MB in single precision.
+_MIXED_WEIGHTS_AT_ONCE = 300_000
+
+
+def mixed_conv2d(
+    x: Tensor,
+    pi: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> Tensor:
+    r"""Convolve every image with its own mixture of K kernels.
+
+    .. math:: y_n = \Big(\sum_k \pi_{nk} W_k\Big) * x_n + \sum_k \pi_{nk} b_k
+
+    One matrix product mixes the kernels of all images, one grouped convolution applies
+    them: N images with C channels are one image with N groups of C channels. (On a CPU,
+    a few images at a time.) For the backward pass the mixed kernels are made
+    again, not stored: they take N times the memory of a layer.
+
+    Args:
+        x: images, ``(N, C, H, W)``.
+        pi: weights of the mixture, ``(N, K)``; they need not sum to 1.
+        weight: kernels, ``(K, out, C / groups, height, width)``.
+        bias: biases, ``(K, out)``.
+        stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``, the
+            padding as numbers.
+
+    Returns:
+        ``(N, out, H', W')``.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+    if x.ndim != 4 or weight.ndim != 5 or pi.shape != (len(x), len(weight)):
+        raise ValueError(
+            "x must be (N, C, H, W), weight (K, out, C / groups, height, width) and pi "
+            f"(N, K), got x {tuple(x.shape)}, weight {tuple(weight.shape)}, "
+            f"pi {tuple(pi.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:2]:
+        raise ValueError(
+            f"bias must be (K, out), {tuple(weight.shape[:2])}, got {tuple(bias.shape)}"
+        )
+    if weight.shape[2] * groups != x.shape[1] or weight.shape[1] % groups:
+        raise ValueError(
+            f"groups={groups} and weight {tuple(weight.shape)} do not fit the "
+            f"{x.shape[1]} channels of x"
+        )
+    if len(x) == 0:  # a convolution with no groups is an error in torch
+        return F.conv2d(x, weight[0], None, stride, padding, dilation, groups)
+    mixed_bias = None if bias is None else pi @ bias
+    options = (stride, padding, dilation, groups)
+    return _MixedConvolution.apply(x, pi, weight, mixed_bias, options)
+
+
+class _MixedConvolution(torch.autograd.Function):
+    """The grouped convolution, a few images at a time, and its gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        pi: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        options: tuple[Any, ...],
+    ) -> Tensor:
+        ctx.save_for_backward(x, pi, weight)
+        ctx.options = options
+        *spacing, groups = options
+        size = _images_at_once(x, weight)
+        biases = [None] * -(-len(x) // size) if bias is None else bias.split(size)
+        parts = []
+        for images, share, b in zip(x.split(size), pi.split(size), biases, strict=True):
+            y = F.conv2d(
+                _as_channels(images),
+                _mix(share, weight),
+                None if b is None else b.flatten(),
+                *spacing,
+                groups * len(images),
+            )
+            parts.append(y.unflatten(1, (len(images), -1))[0])
+        return _joined(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        x, pi, weight = ctx.saved_tensors
+        *spacing, groups = ctx.options
+        size = _images_at_once(x, weight)
+        bank = weight.flatten(1)
+        grad_x, grad_pi, grad_bank = [], [], torch.zeros_like(bank)
+        for images, share, g in zip(
+            x.split(size), pi.split(size), grad.split(size), strict=True
+        ):
+            inputs, outputs = _as_channels(images), _as_channels(g)
+            options = (*spacing, groups * len(images))
+            mixed = _mix(share, weight)
+            if ctx.needs_input_grad[0]:
+                part = conv2d_input(inputs.shape, mixed, outputs, *options)
+                grad_x.append(part.view_as(images))
+            part = conv2d_weight(inputs, mixed.shape, outputs, *options)
+            grad_mixed = part.reshape(len(images), -1)
+            # The transposed product is several times faster for a few rows.
+            grad_pi.append((bank @ grad_mixed.T).T)
+            grad_bank.addmm_(share.T, grad_mixed)
+        return (
+            _joined(grad_x) if grad_x else None,
+            _joined(grad_pi),
+            grad_bank.view_as(weight),
+            grad.sum((2, 3)) if ctx.needs_input_grad[3] else None,
+            None,
+        )
+
+
+def _mix(pi: Tensor, weight: Tensor) -> Tensor:
+    """The kernels of all images below one another, ``(N out, C / groups, h, w)``."""
+    return (pi @ weight.flatten(1)).view(-1, *weight.shape[2:])
+
+
+def _as_channels(x: Tensor) -> Tensor:
+    """N images with C channels as one image with N C channels."""
+    return x.reshape(1, -1, *x.shape[2:])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _images_at_once(x: Tensor, weight: Tensor) -> int:
+    if x.device.type != "cpu":
+        return len(x)
+    return min(len(x), max(1, _MIXED_WEIGHTS_AT_ONCE // weight[0].numel()))
+
+
+class KernelAttention(nn.Module):
+    r"""How much of each kernel an image gets, :math:`\pi = \mathrm{softmax}(z/T)`.
+
+    Average of each channel, dense layer to a quarter of the channels (at least K),
+    ReLU, dense layer to K logits :math:`z`, softmax. At a high temperature :math:`T`
+    all kernels get nearly the same share, and so the same practice.
+    Shapes: ``(N, C, H, W)`` to ``(N, K)``.
+
+    Attributes:
+        temperature: :math:`T`, a buffer (it is saved with the weights); see
+            :func:`set_temperature`.
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self, channels: int, kernels: int, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        options = {"device": device, "dtype": dtype}
+        hidden = max(channels // 4, kernels)
+        self.fc1 = nn.Linear(channels, hidden, **options)
+        self.fc2 = nn.Linear(hidden, kernels, **options)
+        self.register_buffer("temperature", torch.ones((), **options))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """:math:`z`, before temperature and softmax."""
+        average = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.fc2(F.relu(self.fc1(average)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.logits(x)
+        # autocast makes the softmax single precision, the convolution is not to be
+        return (z / self.temperature).softmax(1).to(z.dtype)
+
+
+class DynamicConv2d(nn.Conv2d):
+    r"""A drop-in replacement of ``nn.Conv2d`` with K kernels and an attention.
+
+    .. math:: y = \Big(\sum_k \pi_k(x) W_k\Big) * x + \sum_k \pi_k(x) b_k
+
+    Takes the arguments of ``nn.Conv2d``, and images ``(N, C, H, W)`` or ``(C, H, W)``.
+    Every kernel starts as ``nn.Conv2d`` starts its only one.
+
+    Args:
+        kernels: number of kernels :math:`K \ge 1`.
+
+    Attributes:
+        weight: ``(K, out, C / groups, height, width)``.
+        bias: ``(K, out)`` or None.
+        attention: the :class:`KernelAttention`.
+
+    Raises:
+        ValueError: ``kernels`` below 1, and what ``nn.Conv2d`` refuses.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        kernels: int = 4,
+    ) -> None:
+        check_count("kernels", kernels)
+        check_number("kernels", kernels, at_least=1)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+        self.weight = _bank(self.weight, kernels)
+        if self.bias is not None:
+            self.bias = _bank(self.bias, kernels)
+        self.attention = KernelAttention(in_channels, kernels, device, dtype)
+        self.reset_parameters()
+
+    @property
+    def kernels(self) -> int:
+        """K."""
+        return len(self.weight)
+
+    def reset_parameters(self) -> None:
+        """Draw every kernel and bias as ``nn.Conv2d`` draws its own."""
+        # called by nn.Conv2d as well, while there is one kernel
+        bound = self.weight.shape[-3:].numel() ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 3:
+            return self(x[None])[0]
+        pi = self.attention(x)
+        x, padding = self._padded(x)
+        return mixed_conv2d(
+            x.to(pi.dtype),
+            pi,
+            self.weight.to(pi.dtype),
+            None if self.bias is None else self.bias.to(pi.dtype),
+            self.stride,
+            padding,
+            self.dilation,
+            self.groups,
+        )
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """``x``, and the zeros that the convolution is still to add around it."""
+        left, right, top, bottom = self._reversed_padding_repeated_twice
+        if self.padding_mode == "zeros" and (left, top) == (right, bottom):
+            return x, (top, left)
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        return F.pad(x, (left, right, top, bottom), mode), (0, 0)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, kernels={self.kernels}"
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, kernels: int = 4) -> "DynamicConv2d":
+        """A layer that computes what ``conv`` does: its kernel, K times.
+
+        The copies part in training as soon as the attention tells images apart. To
+        train from scratch, call ``reset_parameters`` first.
+        """
+        layer = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            conv.bias is not None,
+            conv.padding_mode,
+            conv.weight.device,
+            conv.weight.dtype,
+            kernels=kernels,
+        )
+        layer.train(conv.training)
+        layer.weight = _bank(conv.weight, kernels)
+        if conv.bias is not None:
+            layer.bias = _bank(conv.bias, kernels)
+        return layer
+
+
+def make_dynamic(
+    model: nn.Module, kernels: int = 4, *, skip: Collection[str] = ()
+) -> nn.Module:
+    """Replace the convolutions of ``model``, in place, and return it.
+
+    The network still computes what it did (:meth:`DynamicConv2d.from_conv`).
+
+    Args:
+        model: any network with ``nn.Conv2d`` layers.
+        kernels: K of every layer.
+        skip: names (as in ``named_modules``) of convolutions that stay as they are; in
+            the paper, the first.
+
+    Raises:
+        ValueError: a name in ``skip`` that is no convolution; nothing to replace.
+    """
+    convs = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) is nn.Conv2d
+    }
+    if unknown := set(skip) - set(convs):
+        raise ValueError(f"skip names no convolution: {sorted(unknown)}")
+    chosen = {name: conv for name, conv in convs.items() if name not in skip}
+    if not chosen or "" in chosen:
+        raise ValueError(
+            "model must hold convolutions to replace (for a single layer, "
+            "DynamicConv2d.from_conv)"
+        )
+    for name, conv in chosen.items():
+        parent, _, child = name.rpartition(".")
+        layer = DynamicConv2d.from_conv(conv, kernels)
+        setattr(model.get_submodule(parent), child, layer)
+    return model
+
+
+def dynamic_layers(model: nn.Module) -> Iterator[tuple[str, DynamicConv2d]]:
+    """Names and layers, in the order of the network."""
+    for name, module in model.named_modules():
+        if isinstance(module, DynamicConv2d):
+            yield name, module
+
+
+def set_temperature(model: nn.Module, temperature: float) -> None:
+    """Set the temperature of every attention in ``model``.
+
+    Raises:
+        ValueError: a temperature that is not a finite number above 0.
+    """
+    check_number("temperature", temperature, above=0)
+    for module in model.modules():
+        if isinstance(module, KernelAttention):
+            module.temperature.fill_(temperature)
+
+
+@torch.no_grad()
+def kernel_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The shares of every dynamic layer for the images ``x``, ``{layer: (N, K)}``."""
+    shares: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, pi: Tensor) -> None:
+            shares[name] = pi
+
+        return hook
+
+    hooks = [
+        layer.attention.register_forward_hook(keep(name))
+        for name, layer in dynamic_layers(model)
+    ]
+    try:
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return shares
+
+
+class TemperatureAnnealing(LRScheduler):
+    r"""Lower the temperature of all attentions from ``start`` to ``end``, linearly.
+
+    .. math:: T_e = \max\{end,\; start - (start - end)\, e / epochs\}
+
+    A schedule like those of ``torch.optim.lr_scheduler``: ``step()`` once an epoch,
+    ``state_dict()`` to resume. It leaves the learning rate alone;
+    ``ChainedScheduler([lr_schedule, annealing])`` does both.
+
+    Args:
+        optimizer: of the training loop.
+        model: with :class:`DynamicConv2d` layers.
+        start, end: temperatures above 0; the paper's are 30 and 1.
+        epochs: over how many epochs; the paper's are 10 of 300.
+
+    Raises:
+        ValueError: a temperature not above 0, ``epochs`` below 1.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        model: nn.Module,
+        start: float = 30.0,
+        end: float = 1.0,
+        epochs: int = 10,
+    ) -> None:
+        check_number("start", start, above=0)
+        check_number("end", end, above=0)
+        check_number("epochs", epochs, at_least=1)
+        self.model, self.start, self.end, self.epochs = model, start, end, epochs
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[Any]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def step(self, epoch: int | None = None) -> None:
+        super().step(epoch)
+        self._apply()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {k: v for k, v in super().state_dict().items() if k != "model"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._apply()
+
+    def _apply(self) -> None:
+        done = min(self.last_epoch / self.epochs, 1)
+        set_temperature(self.model, self.start + (self.end - self.start) * done)
+
+
+def _bank(one: Tensor, kernels: int) -> nn.Parameter:
+    """K copies of a kernel or a bias."""
+    copies = one.detach().expand(kernels, *one.shape).clone()
+    return nn.Parameter(copies, requires_grad=one.requires_grad)
