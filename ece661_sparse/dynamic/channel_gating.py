@@ -359,8 +359,9 @@ class GatedConv2d(nn.Conv2d):
         if self.training or not self.skip:
             return super().forward(x) * gate[:, :, None, None]
         kept, gate = _open_for_some(gate)
-        bias = None if self.bias is None else self.bias[kept]
-        y = self._conv_forward(x, self.weight[kept], bias) * gate[:, :, None, None]
+        kernel = self.weight.index_select(0, kept)
+        bias = None if self.bias is None else self.bias.index_select(0, kept)
+        y = self._conv_forward(x, kernel, bias) * gate
         whole = y.new_zeros(len(y), self.out_channels, *y.shape[2:])
         return whole.index_copy_(1, kept, y)
 
@@ -429,15 +430,21 @@ class GatedResidualBlock(nn.Module):
             y = F.relu(self.norm1(self.conv1(x)))
             return self.conv2(y * gate[:, :, None, None])
         kept, gate = _open_for_some(gate)
+        kernel, bias = self._conv1_with_norm(kept)
+        y = F.relu(self.conv1._conv_forward(x, kernel, bias)) * gate
+        # index_select copies rows several times faster than an index in brackets
+        kernel = self.conv2.weight.index_select(1, kept)
+        return self.conv2._conv_forward(y, kernel, None)
+
+    def _conv1_with_norm(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """At test time the norm is a scale and a shift of the convolution."""
         norm = self.norm1
         assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.bias - scale * norm.running_mean
-        # the norm is a part of the convolution at test time
-        kernel = self.conv1.weight[kept] * scale[kept][:, None, None, None]
-        y = F.relu(self.conv1._conv_forward(x, kernel, shift[kept]))
-        y = y * gate[:, :, None, None]
-        return self.conv2._conv_forward(y, self.conv2.weight[:, kept], None)
+        bias = norm.bias - scale * norm.running_mean
+        scale, bias = scale.index_select(0, kept), bias.index_select(0, kept)
+        kernel = self.conv1.weight.index_select(0, kept)
+        return kernel * scale[:, None, None, None], bias
 
     def channel_flops(self, height: int, width: int) -> int:
         """FLOPs of one gated channel for one image, at this size of the output."""
@@ -447,11 +454,10 @@ class GatedResidualBlock(nn.Module):
 
 def _open_for_some(gate: Tensor) -> tuple[Tensor, Tensor]:
     """The channels open for an image of the batch, and their gates."""
-    is_open = gate.any(0)
-    # a convolution needs a channel: keep a closed one if there is nothing else
-    is_open[0] |= ~is_open.any()
-    kept = is_open.nonzero().flatten()
-    return kept, gate[:, kept]
+    kept = gate.amax(0).nonzero().flatten()
+    if not len(kept):
+        kept = kept.new_zeros(1)  # a convolution needs a channel, if a closed one
+    return kept, gate.index_select(1, kept)[:, :, None, None]
 
 
 # --- what is learnt in the gate -------------------------------------------------------

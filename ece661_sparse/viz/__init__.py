@@ -9,7 +9,12 @@ from ece661_sparse.viz.figures import (
     show,
     use_style,
 )
-from ece661_sparse.viz.gates import draw_hardening, explore_hardening
+from ece661_sparse.viz.gates import (
+    draw_hard_concrete,
+    draw_hardening,
+    explore_hard_concrete,
+    explore_hardening,
+)
 from ece661_sparse.viz.proximal import (
     draw_prox,
     draw_proximal_path,
@@ -32,6 +37,7 @@ __all__ = [
     "PALETTES",
     "Frames",
     "draw_batch_shaping",
+    "draw_hard_concrete",
     "draw_hardening",
     "draw_passive",
     "draw_prox",
@@ -40,6 +46,7 @@ __all__ = [
     "draw_taylor",
     "draw_trimmed",
     "explore_batch_shaping",
+    "explore_hard_concrete",
     "explore_hardening",
     "explore_passive",
     "explore_prox",

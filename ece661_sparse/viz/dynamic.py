@@ -1,0 +1,56 @@
+"""Explorers of Part IV: early exit, channel gating, dynamic convolution."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+
+from ece661_sparse import dynamic
+from ece661_sparse.viz.explorers import explorer, slider
+from ece661_sparse.viz.figures import COLORS
+
+# --- channel gating -------------------------------------------------------------------
+
+
+def draw_batch_shaping(centre: float, spread: float, a: float, b: float) -> Figure:
+    r"""One gate over a batch of 200 images, beside the Beta(a, b) it is shaped towards.
+
+    Its logits are the quantiles of a normal distribution; the shaded area on the right
+    is what :func:`~ece661_sparse.dynamic.batch_shaping` squares.
+
+    Args:
+        centre, spread: mean and deviation of :math:`\log\alpha` over the batch.
+        a, b: shapes of the Beta distribution.
+    """
+    rank = torch.arange(1, 201, dtype=torch.float64) / 201
+    p = torch.sigmoid(centre + spread * torch.special.ndtri(rank))
+    x = torch.linspace(0, 1, 201, dtype=torch.float64)
+    inside = x[2:-2].clone().requires_grad_()
+    (density,) = torch.autograd.grad(dynamic.beta_cdf(inside, a, b).sum(), inside)
+    colour, beta = COLORS["channel_gating"], f"Beta({a:.2g}, {b:.2g})"
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4))
+    left.hist(p.numpy(), bins=20, range=(0, 1), density=True, color=colour, alpha=0.6)
+    left.plot(inside.detach(), density, color="black", label=beta)
+    left.set(title="how often the gate says p", xlabel="p", ylim=(0, 6))
+    left.legend(loc="upper center")
+    shaped = dynamic.beta_cdf(p, a, b)
+    loss = dynamic.batch_shaping(p, a, b).item()
+    right.fill_between(rank, shaped, rank, color=colour, alpha=0.3)
+    right.plot(rank, rank, color="black", label="i / (N + 1)")
+    right.plot(rank, shaped, color=colour, label="F(p), sorted")
+    right.set(title=f"batch shaping: {loss:.3f}", xlabel="i / (N + 1)", ylim=(0, 1))
+    right.legend(loc="upper left")
+    return fig
+
+
+def explore_batch_shaping() -> widgets.Widget:
+    """Centre and spread of a gate under your fingers: when is it conditional enough?"""
+    return explorer(
+        draw_batch_shaping,
+        centre=slider("log α", -6.0, 6.0, 2.0),
+        spread=slider("spread", 0.05, 8.0, 0.5),
+        a=slider("a", 0.1, 4.0, 0.6),
+        b=slider("b", 0.1, 4.0, 0.4),
+    )
