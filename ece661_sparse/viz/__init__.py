@@ -1,6 +1,11 @@
 """The book's figures: ``show`` and ``frame_slider``, and each part's live explorers."""
 
-from ece661_sparse.viz.dynamic import draw_batch_shaping, explore_batch_shaping
+from ece661_sparse.viz.dynamic import (
+    draw_batch_shaping,
+    draw_mixed_kernel,
+    explore_batch_shaping,
+    explore_mixed_kernel,
+)
 from ece661_sparse.viz.figures import (
     COLORS,
     PALETTES,
@@ -39,6 +44,7 @@ __all__ = [
     "draw_batch_shaping",
     "draw_hard_concrete",
     "draw_hardening",
+    "draw_mixed_kernel",
     "draw_passive",
     "draw_prox",
     "draw_proximal_path",
@@ -48,6 +54,7 @@ __all__ = [
     "explore_batch_shaping",
     "explore_hard_concrete",
     "explore_hardening",
+    "explore_mixed_kernel",
     "explore_passive",
     "explore_prox",
     "explore_proximal_path",

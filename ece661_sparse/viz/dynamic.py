@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ece661_sparse import dynamic
 from ece661_sparse.viz.explorers import explorer, slider
@@ -53,4 +56,63 @@ def explore_batch_shaping() -> widgets.Widget:
         spread=slider("spread", 0.05, 8.0, 0.5),
         a=slider("a", 0.1, 4.0, 0.6),
         b=slider("b", 0.1, 4.0, 0.4),
+    )
+
+
+# --- dynamic convolution --------------------------------------------------------------
+
+
+def draw_mixed_kernel(angle: float, contrast: float, temperature: float) -> Figure:
+    r"""Stripes, the shares they give to four kernels, and the kernel they mix.
+
+    The kernels are lines at 0, 45, 90 and 135 degrees. The logit of the kernel at
+    :math:`\theta_k` is ``contrast`` times :math:`\cos 2(\text{angle} - \theta_k)`.
+
+    Args:
+        angle: of the stripes, in degrees.
+        contrast: the largest logit.
+        temperature: T of the softmax.
+    """
+    degrees = torch.arange(0.0, 180.0, 45.0, dtype=torch.float64)
+    kernels = torch.stack([_line(math.radians(d), 7) for d in degrees.tolist()])
+    z = contrast * torch.cos(2 * torch.deg2rad(angle - degrees))
+    pi = (z / temperature).softmax(0)
+    y, x = _coordinates(40)
+    across = x * math.sin(math.radians(angle)) - y * math.cos(math.radians(angle))
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(7.2, 2.9))
+    left.imshow(torch.cos(across), cmap="gray")
+    left.set(title="an image")
+    names = [f"{d:.0f}°" for d in degrees.tolist()]
+    middle.bar(names, pi, color=COLORS["dynamic_conv"])
+    middle.set(title=f"its shares, T = {temperature:g}", ylim=(0, 1))
+    right.imshow(torch.tensordot(pi, kernels, 1), cmap="gray", vmin=-0.5, vmax=1)
+    right.set(title="its kernel")
+    for ax in (left, right):
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+    return fig
+
+
+def _coordinates(size: int) -> tuple[Tensor, Tensor]:
+    """Row upwards and column, from the centre."""
+    steps = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    y, x = torch.meshgrid(-steps, steps, indexing="ij")
+    return y, x
+
+
+def _line(radians: float, size: int) -> Tensor:
+    """A bright line through the centre, dark on both sides; its sum is 0."""
+    y, x = _coordinates(size)
+    across = x * math.sin(radians) - y * math.cos(radians)
+    line = torch.exp(-(across**2))
+    return line - line.mean()
+
+
+def explore_mixed_kernel() -> widgets.Widget:
+    """Stripes, contrast and temperature under your fingers: which kernel they get."""
+    return explorer(
+        draw_mixed_kernel,
+        angle=widgets.FloatSlider(30, min=0, max=180, step=5, description="angle"),
+        contrast=slider("contrast", 0.0, 8.0, 4.0),
+        temperature=slider("T", 0.1, 30.0, 1.0),
     )
