@@ -1,0 +1,110 @@
+"""The recipes of the baselines, small: budgets kept, and the same bits after a kill."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ece661_sparse.reproduce import baselines, load_table
+from ece661_sparse.reproduce.rows import Run
+from ece661_sparse.training import Images, nonzeros, set_seed
+
+COMMON = {"retrain_lr": 0.02, "batch_size": 50, "smoothing": 0.1}
+LAYERS = {"fc1": 2_000, "fc2": 500, "fc3": 100}
+RECIPES = {
+    "han": {"keep": 3_000, "rounds": 2, "epochs": 1, "last": 2},
+    "lobs": {"keep": LAYERS, "rounds": 3, "damping": 1e-3, "epochs": 2},
+    "admm": {
+        "keep": LAYERS,
+        "rho": 0.1,
+        "rounds_per_epoch": 2,
+        "epochs": 3,
+        "lr": 1e-3,
+        "retrain_epochs": 1,
+    },
+    "dns": {
+        "c": {"fc1": 2.0, "fc2": 1.5, "fc3": 0.5},
+        "gamma": 0.05,
+        "epochs": 3,
+        "lr": 0.02,
+        "retrain_epochs": 1,
+    },
+    "srinivas": {
+        "lam1": 1e-6,
+        "lam2": 1e-5,
+        "start": 0.8,
+        "gate_lr": 2e3,
+        "epochs": 3,
+        "lr": 0.01,
+        "retrain_epochs": 1,
+    },
+}
+
+
+class UntrainedBase(Run):
+    """Starts from initial weights: these tests are not about accuracy."""
+
+    def base(self, name):
+        return self.untrained(name)
+
+
+def run_recipe(name, folder):
+    generator = torch.Generator().manual_seed(0)
+    images = Images(
+        torch.randn(200, 1, 28, 28, generator=generator),
+        torch.randint(10, (200,), generator=generator),
+    )
+    folder.mkdir(exist_ok=True)
+    run = UntrainedBase(images, 0, "quick", torch.device("cpu"), folder, folder, "test")
+    set_seed(0)
+    return getattr(baselines, name)(run, "lenet300", **RECIPES[name], **COMMON)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_budget_is_kept_and_a_kill_changes_nothing(name, tmp_path, monkeypatch):
+    outcome = run_recipe(name, tmp_path / "whole")
+    expected = outcome.model.state_dict()
+    assert set(expected) == {
+        f"fc{i}.{p}" for i in (1, 2, 3) for p in ("weight", "bias")
+    }
+    assert all(value.isfinite().all() for value in expected.values())
+    left = nonzeros(outcome.model)
+    assert left == sum(outcome.extra["kept"].values())
+    budget = RECIPES[name].get("keep")
+    if budget is not None:
+        assert left == (sum(budget.values()) if isinstance(budget, dict) else budget)
+    else:
+        assert 100 < left < 200_000
+
+    calls, cross_entropy = [], F.cross_entropy
+
+    def killed(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 6:  # in the second epoch of the first stage or the next stage
+            raise KeyboardInterrupt
+        return cross_entropy(*args, **kwargs)
+
+    folder = tmp_path / "killed"
+    monkeypatch.setattr(F, "cross_entropy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(name, folder)
+    assert list(folder.glob("*.pt"))
+    monkeypatch.undo()
+    torch.manual_seed(99)
+    again = run_recipe(name, folder).model.state_dict()
+    for key, value in expected.items():
+        assert torch.equal(value, again[key]), key
+
+
+def test_every_baseline_of_the_table_has_a_recipe_for_both_profiles():
+    rows = [row for row in load_table("table1") if row.method != "GSM"]
+    assert len(rows) == 9
+    for row in rows:
+        assert row.recipe is not None
+        assert row.recipe.__module__ == baselines.__name__
+        assert set(row.settings) == {"quick", "full"}
+        for settings in row.settings.values():
+            assert settings["model"] == row.model
+            budget = settings.get("keep")
+            if budget is not None:
+                n = budget if isinstance(budget, int) else sum(budget.values())
+                assert n <= row.published["nonzero"]
