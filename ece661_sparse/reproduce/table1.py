@@ -33,12 +33,13 @@ def _gsm_quick(model: str, keep: int) -> dict[str, Any]:
 def _settings(full: dict[str, Any], **quick: Any) -> dict[str, dict[str, Any]]:
     """Retraining is the same for all baselines; quick runs differ where they must."""
     lenet300 = full["model"] == "lenet300"
-    full = full | {
+    common = {
         "retrain_lr": 0.05 if lenet300 else 0.03,
         "batch_size": 256 if lenet300 else 128,
         "weight_decay": 1e-4,
         "smoothing": 0.1,
     }
+    full = common | full
     return {"quick": full | {"batch_size": 32} | quick, "full": full}
 
 
@@ -96,7 +97,8 @@ ROWS = (
                 "rounds_per_epoch": 2,
                 "epochs": 20,
                 "lr": 1e-3,
-                "retrain_epochs": 25,
+                "retrain_epochs": 20,
+                "batch_size": 128,
             },
             rho=1e-2,
             epochs=10,
