@@ -12,9 +12,58 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from ece661_sparse.gates import ContinuousGate
+from ece661_sparse.gates import (
+    ContinuousGate,
+    concrete_density,
+    probability_nonzero,
+    probability_one,
+    stretched_density,
+)
 from ece661_sparse.viz.explorers import explorer, slider
 from ece661_sparse.viz.figures import COLORS
+
+
+def draw_hard_concrete(
+    log_alpha: float, beta: float, gamma: float = -0.1, zeta: float = 1.1
+) -> Figure:
+    r"""From concrete to hard concrete: the densities of s, of :math:`\bar s`, and z.
+
+    What :math:`\bar s` has beyond 0 and 1 becomes the two stems of z, labelled with
+    their probabilities.
+    """
+    color = COLORS["hard_concrete"]
+    location = torch.tensor(log_alpha, dtype=torch.float64)
+    inside = torch.linspace(0.002, 0.998, 499, dtype=torch.float64)
+    s_bar = inside * (zeta - gamma) + gamma
+    density = stretched_density(s_bar, location, beta, gamma, zeta)
+    zero = 1 - probability_nonzero(location, beta, gamma, zeta).item()
+    one = probability_one(location, beta, gamma, zeta).item()
+    fig, axes = plt.subplots(1, 3, figsize=(7.2, 3.2), sharey=True)
+    axes[0].plot(inside, concrete_density(inside, location, beta), color=color)
+    axes[1].plot(s_bar, density, color=color)
+    for beyond in (s_bar <= 0, s_bar >= 1):
+        axes[1].fill_between(s_bar[beyond], density[beyond], color=color, alpha=0.35)
+    within = (s_bar > 0) & (s_bar < 1)
+    axes[2].plot(s_bar[within], density[within], color=color)
+    for at, mass in ((0, zero), (1, one)):
+        axes[2].plot([at, at], [0, 3 * mass], color=color, linewidth=5)
+        axes[2].text(at, 3.08, f"{mass:.2f}", ha="center")
+    for ax, name in zip(axes, ("s", "stretched s", "z"), strict=True):
+        ax.set(title=name, xlim=(gamma - 0.1, zeta + 0.1), ylim=(0, 3.4))
+        ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+    axes[0].set_ylabel("density")
+    return fig
+
+
+def explore_hard_concrete() -> widgets.Widget:
+    """log α, β and the stretch under your fingers: watch the stems at 0 and 1."""
+    return explorer(
+        draw_hard_concrete,
+        log_alpha=slider("log α", -5.0, 5.0, 0.0),
+        beta=slider("β", 0.1, 2.0, 0.65),
+        gamma=slider("γ", -1.0, -0.05, -0.1),
+        zeta=slider("ζ", 1.05, 2.0, 1.1),
+    )
 
 
 def draw_hardening(beta: float, lam: float, c: float) -> Figure:
