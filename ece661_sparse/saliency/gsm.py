@@ -137,8 +137,9 @@ class GSM(SGD):
 
     def _saliency(self, kernels: list[Tensor]) -> Tensor:
         """The saliencies of all kernels as one vector, to be overwritten."""
+        size, device = sum(p.numel() for p in kernels), kernels[0].device
         flat = self._workspace
-        if flat is None or len(flat) != sum(p.numel() for p in kernels):
+        if flat is None or len(flat) != size or flat.device != device:
             flat = torch.cat([p.flatten() for p in kernels])
             flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
             self._workspace = flat
