@@ -15,6 +15,7 @@ layer; the storage is K times as large.
 Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", CVPR 2020.
 """
 
+import copy
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -358,9 +359,7 @@ def make_dynamic(
             "DynamicConv2d.from_conv)"
         )
     for name, conv in chosen.items():
-        parent, _, child = name.rpartition(".")
-        layer = DynamicConv2d.from_conv(conv, kernels)
-        setattr(model.get_submodule(parent), child, layer)
+        _replace(model, name, DynamicConv2d.from_conv(conv, kernels))
     return model
 
 
@@ -404,6 +403,37 @@ def kernel_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         for hook in hooks:
             hook.remove()
     return shares
+
+
+def with_average_attention(model: nn.Module, x: Tensor) -> nn.Module:
+    r"""A static copy of ``model``: each layer keeps one kernel, the average one.
+
+    .. math:: \bar W = \sum_k \bar\pi_k W_k, \qquad
+              \bar\pi = \tfrac1N \sum_n \pi(x_n)
+
+    What is lost on the way is what the attention did for single images.
+    """
+    shares = kernel_attention(model, x)
+    static = copy.deepcopy(model)
+    for name, layer in list(dynamic_layers(static)):
+        pi = shares[name].mean(0)
+        with torch.device("meta"):  # its initial weights are not wanted
+            conv = nn.Conv2d(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,  # type: ignore[arg-type]
+                layer.stride,  # type: ignore[arg-type]
+                layer.padding,  # type: ignore[arg-type]
+                layer.dilation,  # type: ignore[arg-type]
+                layer.groups,
+                layer.bias is not None,
+                layer.padding_mode,
+            )
+        conv.weight = nn.Parameter(torch.tensordot(pi, layer.weight.detach(), 1))
+        if layer.bias is not None:
+            conv.bias = nn.Parameter(pi @ layer.bias.detach())
+        _replace(static, name, conv.train(layer.training))
+    return static
 
 
 class TemperatureAnnealing(LRScheduler):
@@ -456,6 +486,11 @@ class TemperatureAnnealing(LRScheduler):
     def _apply(self) -> None:
         done = min(self.last_epoch / self.epochs, 1)
         set_temperature(self.model, self.start + (self.end - self.start) * done)
+
+
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
 
 
 def _bank(one: Tensor, kernels: int) -> nn.Parameter:
