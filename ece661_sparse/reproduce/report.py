@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as TerminalTable
 
 from ece661_sparse.reproduce.networks import NETWORKS
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 NOT_RUN = "not run"
 CAPTION = (
-    "Accuracy in percent, dense → pruned; ours: mean ± standard deviation over the "
-    "seeds, the most non-zeros of any seed, minutes for one seed with its dense "
-    "network. The test set was used once, for these numbers."
+    "Accuracy in percent, dense → pruned; ours: mean (± standard deviation) over the "
+    "seeds, the most non-zeros of any seed, minutes for one seed including its dense "
+    "network."
 )
 
 
@@ -61,7 +62,7 @@ def line(row: Row, result: dict[str, Any] | None) -> Line:
         nonzero=_whole(max(result["nonzero"])),
         verdict=verdict(row, result),
         retrained="yes" if result["retrained"] else "no",
-        run=f"{result['profile']}, seed{'s' * (len(seeds) > 1)} "
+        run=f"{result['profile']}, {'seeds' if len(seeds) > 1 else 'seed'} "
         + " ".join(map(str, seeds)),
         machine=f"{result['device']}, {mean(result['minutes']):.1f} min",
     )
@@ -80,20 +81,29 @@ def verdict(row: Row, result: dict[str, Any]) -> str:
 
 
 def terminal_table(rows: Sequence[Row], folder: Path) -> TerminalTable:
-    """Two lines a row: it has to fit 80 columns."""
-    table = TerminalTable(show_lines=True)
+    """Two lines a row, in 80 columns."""
+    table = TerminalTable(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        caption="dense → pruned accuracy in percent; below, the non-zeros",
+        caption_justify="left",
+    )
     for title in ("", "published", "ours", "result", "run"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=title not in ("", "run"))
     for row in rows:
-        one = line(row, read_result(folder, row))
-        run = "\n".join(filter(None, (one.run, one.machine)))
-        again = {"yes": "\nretrained", "no": "\nnot retrained"}.get(one.retrained, "")
+        result = read_result(folder, row)
+        one = line(row, result)
+        n = len(result["seeds"]) if result else 0
+        retrained = {"yes": "retrained", "no": "as pruned"}.get(one.retrained, "")
         table.add_row(
             f"{one.method}\n{one.network}",
-            f"{one.published}\n{one.published_nonzero} non-zeros",
-            f"{one.ours}\n{one.nonzero and one.nonzero + ' non-zeros'}",
-            one.verdict + again,
-            run,
+            f"{one.published}\n{one.published_nonzero}",
+            f"{one.ours}\n{one.nonzero}",
+            f"{one.verdict.partition(':')[0]}\n{retrained}",
+            f"{result['profile']}, {_count(n, 'seed')}\n{one.machine}"
+            if result
+            else "",
         )
     return table
 
@@ -162,19 +172,20 @@ def results_table(table: str, folder: Path | None = None) -> ResultsTable:
     )
 
 
-def _accuracies(figures: dict[str, list[float]]) -> str:
-    """``base → pruned``; the base may be unknown."""
-    return " → ".join(
-        _spread(figures[name])
-        for name in ("base_top1", "top1")
-        if None not in figures.get(name, [None])
-    )
-
-
-def _spread(values: Sequence[float]) -> str:
-    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{mean(values):.2f}{spread}"
+def _accuracies(figures: Mapping[str, Sequence[float | None]]) -> str:
+    """``dense → pruned ± spread``; the dense accuracy may be unknown."""
+    dense = [x for x in figures.get("base_top1", ()) if x is not None]
+    pruned = [x for x in figures.get("top1", ()) if x is not None]
+    parts = [f"{mean(dense):.2f}"] if dense else []
+    if pruned:
+        spread = f" ± {stdev(pruned):.2f}" if len(pruned) > 1 else ""
+        parts.append(f"{mean(pruned):.2f}{spread}")
+    return " → ".join(parts)
 
 
 def _whole(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

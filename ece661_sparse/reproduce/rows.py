@@ -26,7 +26,7 @@ from filelock import FileLock
 from torch import nn
 from torch.optim import Optimizer
 
-from ece661_sparse.reproduce.networks import NETWORKS, Network
+from ece661_sparse.reproduce.networks import NETWORKS
 from ece661_sparse.saliency.masks import keep_zeros
 from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.checkpoint import replacing
@@ -114,7 +114,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._stages: set[str] = set()
-        self.clock = Clock(self.folder / "minutes.json")
+        self.clock = Clock(self.folder / "minutes.json", self.device)
         self.base_minutes = 0.0
 
     @property
@@ -200,7 +200,7 @@ class Run:
 
         Trained once for each seed, profile and training set, then shared by all rows.
         """
-        network: Network = NETWORKS[name]
+        network = NETWORKS[name]
         settings = network.settings[self.profile]
         kind = fingerprint(settings, network.recipe, len(self.train), self.device)
         folder = self.shared / name / f"{self.profile}-seed{self.seed}-{kind}"
@@ -234,20 +234,28 @@ def check_known(kind: str, name: str, names: Sequence[str]) -> None:
 
 
 class Clock:
-    """Minutes of work, kept in a file so that an interruption does not lose them."""
+    """Minutes of work, kept in a file so that an interruption does not lose them.
 
-    def __init__(self, path: Path) -> None:
+    On a CPU, the smaller of wall clock and processor time: what else the machine was
+    doing does not count, nor that there are several threads.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
         self.path = path
+        self._timers = [time.monotonic]
+        if device.type == "cpu":
+            self._timers.append(time.process_time)
         self._seconds = float(json.loads(path.read_text())) if path.exists() else 0.0
         self.skip()
 
     def skip(self) -> None:
         """Leave out the time since the last call."""
-        self._last = time.monotonic()
+        self._last = [now() for now in self._timers]
 
     def tick(self) -> None:
         """Count the time since the last call."""
-        self._seconds += time.monotonic() - self._last
+        passed = zip(self._timers, self._last, strict=True)
+        self._seconds += min(now() - then for now, then in passed)
         self.skip()
         with replacing(self.path) as file:
             file.write(json.dumps(self._seconds).encode())

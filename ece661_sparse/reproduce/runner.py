@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,12 @@ def run_row(
     for seed in row.seeds if seeds is None else seeds:
         if result is None or seed not in result["seeds"] or options.again:
             result = _run_seed(row, options, seed, result)
+        else:
+            print(
+                f"{row.name}: seed {seed} is in {options.out} already (--again runs it "
+                "again, another --out keeps both)",
+                file=sys.stderr,
+            )
     assert result is not None
     return result
 
@@ -81,7 +88,11 @@ def _run_seed(
     assert row.recipe is not None
     settings = row.settings[options.profile]
     data = _images(row, options, "training")
-    kind = fingerprint(settings, row.recipe, len(data), options.device)
+    dense = ""
+    if row.model in NETWORKS:
+        network = NETWORKS[row.model]
+        dense = fingerprint(network.settings[options.profile], network.recipe)
+    kind = fingerprint(settings, row.recipe, len(data), options.device, dense)
     folder = (
         options.checkpoints / row.table / row.name
         / f"{options.profile}-seed{seed}-{kind}"
