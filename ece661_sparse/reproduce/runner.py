@@ -118,12 +118,17 @@ def _run_seed(
             if base is None and row.model in NETWORKS:
                 base = run.base(row.model)
             run.clock.tick()
-            result = merged(result, _measured(row, options, run, outcome, base))
-            if options.out is not None:
+            model = _plain(row, options, outcome)
+            new = _measured(row, options, run, outcome, model, base)
+            if options.out is None:
+                return merged(result, new)
+            with FileLock(folder.parent / "results.lock"):
+                # Another process may have finished another seed in the meantime.
+                result = merged(_done(row, options), new)
                 if result["seeds"][0] == seed:  # the weights first: the JSON names them
-                    save_sparse(outcome.model, weights_path(options.out, row))
+                    save_sparse(model, weights_path(options.out, row))
                 write_result(options.out, row, result)
-                shutil.rmtree(folder)
+            shutil.rmtree(folder)
             return result
     except Timeout:
         raise ValueError(
@@ -131,11 +136,8 @@ def _run_seed(
         ) from None
 
 
-def _measured(
-    row: Row, options: Options, run: Run, outcome: Outcome, base: nn.Module | None
-) -> dict[str, Any]:
-    """The result of one seed: the only place that looks at the test set."""
-    images = _images(row, options, "measurement")
+def _plain(row: Row, options: Options, outcome: Outcome) -> nn.Module:
+    """The outcome's weights in the network that they will be read into again."""
     model = row.untrained().to(options.device).to(memory_format=torch.channels_last)
     try:
         model.load_state_dict(outcome.model.state_dict())
@@ -143,6 +145,19 @@ def _measured(
         raise ValueError(
             f"the recipe of {row.name} did not return the network of its row: {error}"
         ) from error
+    return model
+
+
+def _measured(
+    row: Row,
+    options: Options,
+    run: Run,
+    outcome: Outcome,
+    model: nn.Module,
+    base: nn.Module | None,
+) -> dict[str, Any]:
+    """The result of one seed: the only place that looks at the test set."""
+    images = _images(row, options, "measurement")
     source = provenance(options.profile, run.seed, options.device)
     further = row.measure(model, images) if row.measure else {}
     return {

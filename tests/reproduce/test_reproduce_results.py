@@ -1,5 +1,6 @@
 """The results files and the tables made of them."""
 
+import io
 import json
 import sys
 from dataclasses import replace
@@ -147,7 +148,7 @@ def test_a_line_has_published_and_ours():
     both = line(ROW, merged(result(0), result(2)))
     assert (both.method, both.network) == ("Tiny et al.", "Tiny")
     assert both.published == "98.00 → 97.00" and both.published_nonzero == "40"
-    assert both.ours == "98.10 ± 0.00 → 97.10 ± 0.14" and both.nonzero == "32"
+    assert both.ours == "98.10 → 97.10 ± 0.14" and both.nonzero == "32"
     assert both.run == "full, seeds 0 2" and both.machine == "cpu, 2.5 min"
     one = line(ROW, result())
     assert one.ours == "98.10 → 97.00" and one.run == "full, seed 0"
@@ -161,13 +162,16 @@ def test_a_row_that_nobody_ran_says_so():
 
 
 def test_the_terminal_table_fits_80_columns(tmp_path):
-    write_result(tmp_path, ROW, merged(result(0), result(2)))
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(terminal_table([ROW, NOBODY], tmp_path))
+    longest = replace(ROW, method="Srinivas et al.", name="longest")
+    for row in (ROW, longest):
+        both = merged(result(0, retrained=False), result(2, retrained=False))
+        write_result(tmp_path, row, both | {"row": row.name})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal_table([ROW, longest, NOBODY], tmp_path))
     text = console.export_text()
     for whole in (
-        *("98.10 ± 0.00 → 97.10 ± 0.14", "32 non-zeros", "98.00 → 97.00"),
-        *("full, seeds 0 2", "cpu, 2.5 min", "not run", "reached", "retrained"),
+        *("98.10 → 97.10 ± 0.14", "32", "98.00 → 97.00", "Srinivas et al."),
+        *("full, 2 seeds", "cpu, 2.5 min", "not run", "reached", "as pruned"),
     ):
         assert whole in text
 

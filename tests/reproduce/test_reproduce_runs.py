@@ -21,7 +21,9 @@ from ece661_sparse.reproduce import Outcome
 from ece661_sparse.reproduce.datasets import DATASETS
 from ece661_sparse.reproduce.networks import NETWORKS
 from ece661_sparse.reproduce.results import result_path, weights_path
+from ece661_sparse.reproduce.rows import Clock
 from ece661_sparse.reproduce.runner import Options, run_row
+from ece661_sparse.reproduce.verify import verify_row
 from ece661_sparse.training import Checkpoint, accuracy, hold_out, load_sparse, nonzeros
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -245,6 +247,14 @@ def test_other_settings_start_again(tmp_path):
     assert run_row(ROW, options(tmp_path, out=None))["extra"] == first["extra"]
 
 
+def test_another_dense_network_starts_again(tmp_path, monkeypatch):
+    first = run_row(ROW, options(tmp_path, out=None))
+    monkeypatch.setitem(
+        NETWORKS, "tiny", replace(NETWORK, settings={"quick": {"lr": 0.01}})
+    )
+    assert run_row(ROW, options(tmp_path, out=None))["extra"] != first["extra"]
+
+
 def test_another_recipe_starts_again(tmp_path):
     run_row(ROW, options(tmp_path, out=None))
 
@@ -262,10 +272,25 @@ def test_finished_seeds_are_not_run_again(tmp_path, capsys):
     run_row(ROW, options(tmp_path), [0])
     capsys.readouterr()
     result = run_row(ROW, options(tmp_path), [0, 2])
-    epochs = capsys.readouterr().out.count("epoch")
+    shown = capsys.readouterr()
+    assert "tiny: seed 0 is in" in shown.err and "--again" in shown.err
+    epochs = shown.out.count("epoch")
     assert epochs == 3 * EPOCHS and result["seeds"] == [0, 2]
     run_row(ROW, options(tmp_path, again=True), [0])
     assert capsys.readouterr().out.count("epoch") == 2 * EPOCHS  # base is shared
+
+
+def test_two_processes_with_a_seed_each_keep_both(tmp_path):
+    def the_other_finishes_first(run, **settings):
+        outcome = tiny_rows.three_stages(run, **settings)
+        if run.seed == 0:
+            run_row(row, options(tmp_path), [1])
+        return outcome
+
+    row = replace(ROW, recipe=the_other_finishes_first)
+    assert run_row(row, options(tmp_path), [0])["seeds"] == [0, 1]
+    check = verify_row(row, tmp_path / "results", torch.device("cpu"))
+    assert check is not None and not check.faults  # the weights are seed 0's
 
 
 def test_a_failure_keeps_the_results_of_earlier_seeds(tmp_path):
@@ -289,6 +314,26 @@ def test_results_of_another_profile_are_not_overwritten(tmp_path):
         with pytest.raises(ValueError, match=r"tiny\.json holds .*quick.*--out"):
             run_row(ROW, options(tmp_path, **changed))
     assert what_it_made(tmp_path / "results") == before
+
+
+def test_minutes_add_up_over_interruptions(tmp_path):
+    path, cpu = tmp_path / "minutes.json", torch.device("cpu")
+    clock = Clock(path, cpu)
+    sum(range(10**6))
+    clock.tick()
+    first = clock.minutes()
+    sum(range(10**6))
+    clock.skip()  # somebody else's work
+    clock.tick()
+    assert 0 < first <= clock.minutes() < 1.5 * first
+    time.sleep(0.05)  # the processor does nothing for us
+    again = Clock(path, cpu)
+    again.tick()
+    assert clock.minutes() <= again.minutes() < clock.minutes() + 0.04 / 60
+    gpu = Clock(tmp_path / "gpu.json", torch.device("cuda"))
+    time.sleep(0.05)  # the GPU may well do something
+    gpu.tick()
+    assert gpu.minutes() >= 0.05 / 60
 
 
 def test_a_stage_name_is_used_once(tmp_path):

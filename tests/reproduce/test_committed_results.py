@@ -1,0 +1,61 @@
+"""Every committed row: its JSON, its weights, and what the weights do on real digits.
+
+The full test set is not needed: ``reproduce --verify`` uses it where it is.
+"""
+
+import json
+from dataclasses import replace
+from statistics import mean
+
+import pytest
+import torch
+
+from ece661_sparse.reproduce import TABLES, load_table
+from ece661_sparse.reproduce.datasets import DATASETS
+from ece661_sparse.reproduce.report import verdict
+from ece661_sparse.reproduce.results import read_result, result_path, results_folder
+from ece661_sparse.reproduce.verify import verify_row
+
+FOLDER = results_folder()
+ROWS = [row for table in TABLES for row in load_table(table)]
+COMMITTED = [row for row in ROWS if result_path(FOLDER, row).exists()]
+
+
+@pytest.mark.parametrize("row", COMMITTED, ids=lambda row: f"{row.table}/{row.name}")
+def test_the_weights_are_as_claimed(row, monkeypatch):
+    monkeypatch.setitem(
+        DATASETS,
+        row.dataset,
+        replace(DATASETS[row.dataset], full_is_here=lambda: False),
+    )
+    check = verify_row(row, FOLDER, torch.device("cpu"))
+    assert check is not None and not check.faults
+
+
+@pytest.mark.parametrize("row", COMMITTED, ids=lambda row: f"{row.table}/{row.name}")
+def test_the_result_is_one_for_the_book(row):
+    result = read_result(FOLDER, row)
+    assert (result["profile"], result["split"]) == ("full", "test")
+    assert set(result["seeds"]) >= set(row.seeds)
+    assert all(80 < top1 <= 100 for top1 in result["top1"])
+    assert all(minutes > 0 for minutes in result["minutes"])
+    assert result["recipe"] == json.loads(json.dumps(dict(row.settings["full"])))
+
+
+@pytest.mark.parametrize("row", COMMITTED, ids=lambda row: f"{row.table}/{row.name}")
+def test_a_row_that_falls_short_says_so(row):
+    result = read_result(FOLDER, row)
+    budget = row.published.get("nonzero", float("inf"))
+    reached = (
+        round(mean(result["top1"]), 2) >= row.published.get("top1", 0)
+        and max(result["nonzero"]) <= budget
+    )
+    assert verdict(row, result).startswith("reached" if reached else "short")
+
+
+def test_every_file_belongs_to_a_row():
+    known = {result_path(FOLDER, row) for row in ROWS}
+    for path in FOLDER.rglob("*.*"):
+        assert path.with_suffix(".json") in known, path
+        assert path.suffix in (".json", ".safetensors")
+        assert path.with_suffix(".safetensors").exists()
