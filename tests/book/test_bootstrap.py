@@ -53,7 +53,8 @@ def source(tmp_path):
     folder = tmp_path / "repository"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "ece661_sparse", folder / "ece661_sparse", ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    shutil.copytree(ROOT / "book" / "results", folder / "book" / "results")
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "test"]):
@@ -97,6 +98,9 @@ def small_notebook(bootstrap=None):
         bootstrap,
         "import torch\nfrom ece661_sparse.proximal import prox_l1",
         "assert prox_l1(torch.tensor([2.0]), 0.5).item() == 1.5",
+        # The results that the chapters show come along.
+        "from ece661_sparse.reproduce import results_table",
+        "assert 'full, seeds 0 1 2' in repr(results_table('table1'))",
     ]
     return nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
 
