@@ -23,7 +23,7 @@ NOT_RUN = "not run"
 CAPTION = (
     "Accuracy in percent, dense → pruned; ours: mean (± standard deviation) over the "
     "seeds, the most non-zeros of any seed, minutes for one seed including its dense "
-    "network."
+    "network. Retrained: trained on with its zeros held at zero."
 )
 
 
@@ -61,7 +61,7 @@ def line(row: Row, result: dict[str, Any] | None) -> Line:
         ours=_accuracies(result),
         nonzero=_whole(max(result["nonzero"])),
         verdict=verdict(row, result),
-        retrained="yes" if result["retrained"] else "no",
+        retrained="retrained" if result["retrained"] else "as pruned",
         run=f"{result['profile']}, {'seeds' if len(seeds) > 1 else 'seed'} "
         + " ".join(map(str, seeds)),
         machine=f"{result['device']}, {mean(result['minutes']):.1f} min",
@@ -95,12 +95,11 @@ def terminal_table(rows: Sequence[Row], folder: Path) -> TerminalTable:
         result = read_result(folder, row)
         one = line(row, result)
         n = len(result["seeds"]) if result else 0
-        retrained = {"yes": "retrained", "no": "as pruned"}.get(one.retrained, "")
         table.add_row(
             f"{one.method}\n{one.network}",
             f"{one.published}\n{one.published_nonzero}",
             f"{one.ours}\n{one.nonzero}",
-            f"{one.verdict.partition(':')[0]}\n{retrained}",
+            f"{one.verdict.partition(':')[0]}\n{one.retrained}",
             f"{result['profile']}, {_count(n, 'seed')}\n{one.machine}"
             if result
             else "",
@@ -119,10 +118,16 @@ class ResultsTable:
         return repr(self.table)
 
     def _repr_html_(self) -> str:
-        # Wide: it scrolls by itself, with the keyboard, too.
+        # Numbers stay on one line; what is then too wide for a phone scrolls by
+        # itself, with the keyboard, too.
+        table = self.table._repr_html_()
+        for sign in ("→", "±"):
+            table = table.replace(
+                f" {sign} ", f"\N{NO-BREAK SPACE}{sign}\N{NO-BREAK SPACE}"
+            )
         return (
             f'<div role="region" tabindex="0" aria-label="Results {escape(self.name)}" '
-            f'style="overflow-x:auto">{self.table._repr_html_()}</div>'
+            f'style="overflow-x:auto">{table}</div>'
         )
 
 
@@ -154,19 +159,17 @@ def results_table(table: str, folder: Path | None = None) -> ResultsTable:
     return ResultsTable(
         table,
         Table(
-            (
-                *("method", "network", "published", "non-zeros", "ours", "non-zeros"),
-                *("result", "retrained", "run", "machine"),
-            ),
+            ("method", "published", "non-zeros", "ours", "non-zeros", "result", "run"),
             tuple(
                 (
-                    *(one.method, one.network, one.published, one.published_nonzero),
-                    *(one.ours, one.nonzero, one.verdict, one.retrained),
-                    *(one.run, one.machine),
+                    f"{one.method}, {one.network}",
+                    *(one.published, one.published_nonzero, one.ours, one.nonzero),
+                    ", ".join(filter(None, (one.verdict, one.retrained))),
+                    ", ".join(filter(None, (one.run, one.machine))),
                 )
                 for one in lines
             ),
-            "llrrrrllll",
+            "lrrrrll",
             " ".join([CAPTION, *notes]),
         ),
     )
