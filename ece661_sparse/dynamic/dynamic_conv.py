@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.nn.modules.utils import _pair
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -84,7 +84,7 @@ def mixed_conv2d(
     if len(x) == 0:  # a convolution with no groups is an error in torch
         return F.conv2d(x, weight[0], None, stride, padding, dilation, groups)
     mixed_bias = None if bias is None else pi @ bias
-    options = (stride, padding, dilation, groups)
+    options = (_pair(stride), _pair(padding), _pair(dilation), groups)
     return _MixedConvolution.apply(x, pi, weight, mixed_bias, options)
 
 
@@ -121,23 +121,32 @@ class _MixedConvolution(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, pi, weight = ctx.saved_tensors
-        *spacing, groups = ctx.options
+        stride, padding, dilation, groups = ctx.options
         size = _images_at_once(x, weight)
         bank = weight.flatten(1)
+        wanted = [ctx.needs_input_grad[0], True, False]
         grad_x, grad_pi, grad_bank = [], [], torch.zeros_like(bank)
         for images, share, g in zip(
             x.split(size), pi.split(size), grad.split(size), strict=True
         ):
-            inputs, outputs = _as_channels(images), _as_channels(g)
-            options = (*spacing, groups * len(images))
-            mixed = _mix(share, weight)
-            if ctx.needs_input_grad[0]:
-                part = conv2d_input(inputs.shape, mixed, outputs, *options)
-                grad_x.append(part.view_as(images))
-            part = conv2d_weight(inputs, mixed.shape, outputs, *options)
-            grad_mixed = part.reshape(len(images), -1)
-            # The transposed product is several times faster for a few rows.
-            grad_pi.append((bank @ grad_mixed.T).T)
+            # torch.nn.grad has the two gradients apart, which takes longer
+            grad_images, grad_mixed, _ = torch.ops.aten.convolution_backward(
+                _as_channels(g),
+                _as_channels(images),
+                _mix(share, weight),
+                None,
+                stride,
+                padding,
+                dilation,
+                False,  # not transposed
+                [0, 0],
+                groups * len(images),
+                wanted,
+            )
+            if grad_images is not None:
+                grad_x.append(grad_images.view_as(images))
+            grad_mixed = grad_mixed.reshape(len(images), -1)
+            grad_pi.append(grad_mixed @ bank.T)
             grad_bank.addmm_(share.T, grad_mixed)
         return (
             _joined(grad_x) if grad_x else None,
@@ -195,7 +204,10 @@ class KernelAttention(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """:math:`z`, before temperature and softmax."""
-        average = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        # Unlike a mean, a sum hands back its gradient as a view, not as a tensor of the
+        # size of x. Half precision would overflow.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        average = (x.sum((2, 3), dtype=dtype) / x.shape[2:].numel()).to(x.dtype)
         return self.fc2(F.relu(self.fc1(average)))
 
     def forward(self, x: Tensor) -> Tensor:
