@@ -88,16 +88,18 @@ def draw_hardening(beta: float, lam: float, c: float) -> Figure:
     left.plot(s, z, color=COLORS["continuous"], label="gate σ(βs)")
     left.plot(s, slope / (beta / 4), "--", color=COLORS["sgd"], label="slope / (β/4)")
     left.set(title="the gate", xlabel="s", ylim=(-0.05, 1.05))
-    left.legend(loc="upper left", fontsize=10)
     right.plot(
-        s, (c * z - c) ** 2 / 2 + lam * z, color=COLORS["continuous"], label="converted"
+        s,
+        (c * z - c) ** 2 / 2 + lam * z,
+        color=COLORS["continuous"],
+        label="loss, converted",
     )
     for ends, level in (((-1, 0), c**2 / 2), ((0, 1), lam)):
-        label = "original" if level == lam else None
+        label = "loss, original" if level == lam else None
         right.plot(ends, (level, level), ":", color=COLORS["sgd"], label=label)
     best = "open" if lam < c**2 / 2 else "closed"
     right.set(title=f"loss: best {best}", xlabel="s", ylim=(0, None))
-    right.legend(fontsize=10)
+    fig.legend(loc="outside lower center", ncols=4, fontsize=10)
     return fig
 
 
