@@ -183,11 +183,11 @@ def srinivas(
     gate_parameters = list(gates(net))
     own = {id(g) for g in gate_parameters}
     weights = [p for p in net.parameters() if id(p) not in own]
-    optimizer = SGD(
-        [{"params": weights}, {"params": gate_parameters, "lr": gate_lr}],
-        lr,
-        momentum=0.9,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": weights},
+        {"params": gate_parameters, "lr": gate_lr},
+    ]
+    optimizer = SGD(groups, lr, momentum=0.9)
     clip_gates(optimizer, net)
     task = _loss(training)
 
