@@ -19,8 +19,8 @@ class BranchyLeNet(MultiExit):
 
     As there, three 5x5 convolutions and two dense layers, and a branch after the
     first convolution. What can be saved is what comes after the branch, so the stem
-    is cheap, by its stride of 2, and the branch is one dense layer: together 1.6 % of
-    the multiplications.
+    is cheap, by its stride of 2, and the branch has two small dense layers: together
+    3.3 % of the multiplications.
 
     Shapes: ``(N, 1, 28, 28)`` to logits ``(N, 10)``.
     """
@@ -38,7 +38,14 @@ class BranchyLeNet(MultiExit):
             nn.Linear(64 * 3 * 3, 500),
             nn.ReLU(),
         )
-        super().__init__([stem, trunk], [_pooled(16 * 6 * 6), nn.Linear(500, 10)])
+        branch = nn.Sequential(
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * 6 * 6, 128),
+            nn.ReLU(),
+            nn.Linear(128, 10),
+        )
+        super().__init__([stem, trunk], [branch, nn.Linear(500, 10)])
 
 
 class MultiExitCNN(MultiExit):

@@ -2,8 +2,10 @@
 
 from ece661_sparse.viz.dynamic import (
     draw_batch_shaping,
+    draw_early_exit,
     draw_mixed_kernel,
     explore_batch_shaping,
+    explore_early_exit,
     explore_mixed_kernel,
 )
 from ece661_sparse.viz.figures import (
@@ -42,6 +44,7 @@ __all__ = [
     "PALETTES",
     "Frames",
     "draw_batch_shaping",
+    "draw_early_exit",
     "draw_hard_concrete",
     "draw_hardening",
     "draw_mixed_kernel",
@@ -52,6 +55,7 @@ __all__ = [
     "draw_taylor",
     "draw_trimmed",
     "explore_batch_shaping",
+    "explore_early_exit",
     "explore_hard_concrete",
     "explore_hardening",
     "explore_mixed_kernel",

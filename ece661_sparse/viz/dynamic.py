@@ -14,6 +14,71 @@ from ece661_sparse import dynamic
 from ece661_sparse.viz.explorers import explorer, slider
 from ece661_sparse.viz.figures import COLORS
 
+# --- early exit -----------------------------------------------------------------------
+
+
+def draw_early_exit(threshold: float, skill: float, cost: float) -> Figure:
+    """A thousand made-up inputs, easy to hard, and one early exit with a threshold.
+
+    On the left the early exit's entropies, right and wrong answers apart; on the right
+    what every threshold buys, and where this one stands.
+
+    Args:
+        threshold: entropy below which an input leaves.
+        skill: how well the early exit tells easy inputs apart.
+        cost: of the early exit, as a part of the whole.
+    """
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(10, (1000,), generator=generator)
+    easy = torch.rand(1000, 1, generator=generator)
+    noise = torch.randn(2, 1000, 10, generator=generator)
+    signal = torch.stack([2 * skill * easy, 4 + 8 * easy])
+    logits = noise + signal * torch.nn.functional.one_hot(y, 10)
+    costs = [cost, 1.0]
+    here = dynamic.tradeoff(dynamic.EntropyThreshold(threshold), logits, y, costs)
+    all_thresholds = [
+        dynamic.tradeoff(policy, logits, y, costs)
+        for policy in dynamic.entropy_candidates(logits, 60)
+    ]
+    entropy = dynamic.entropy(logits[0].softmax(1))
+    right = logits[0].argmax(1) == y
+    fig, (left, curve) = plt.subplots(1, 2, figsize=(7.2, 3.4))
+    left.hist(
+        [entropy[right].numpy(), entropy[~right].numpy()],
+        bins=23,
+        range=(0, 2.3),
+        stacked=True,
+        color=[COLORS["entropy"], COLORS["channel_gating"]],
+        label=["right", "wrong"],
+    )
+    left.axvline(threshold, color="black", linestyle="--")
+    left.set(title=f"{here.shares[0]:.0%} leave", xlabel="entropy at the early exit")
+    left.legend()
+    curve.plot(
+        [t.cost for t in all_thresholds],
+        [t.accuracy for t in all_thresholds],
+        color=COLORS["entropy"],
+    )
+    curve.plot(here.cost, here.accuracy, "o", color="black")
+    curve.set(
+        title=f"cost {here.cost:.2f}, accuracy {here.accuracy:.1f} %",
+        xlabel="mean cost",
+        ylabel="accuracy (%)",
+        xlim=(0, 1.02),
+    )
+    return fig
+
+
+def explore_early_exit() -> widgets.Widget:
+    """Threshold, skill and price of an early exit under your fingers."""
+    return explorer(
+        draw_early_exit,
+        threshold=slider("T", 0.0, 2.35, 0.5),
+        skill=slider("skill", 0.5, 6.0, 4.0),
+        cost=slider("cost", 0.05, 0.9, 0.2),
+    )
+
+
 # --- channel gating -------------------------------------------------------------------
 
 

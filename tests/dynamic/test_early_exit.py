@@ -1,0 +1,296 @@
+"""Multi-exit networks: leaving early stops computing and changes no answer."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ece661_sparse.dynamic import (
+    BRANCHYNET_WEIGHTS,
+    ConfidenceThreshold,
+    EarlyExit,
+    EntropyThreshold,
+    MultiExit,
+    Patience,
+    decide,
+    entropy,
+    exit_costs,
+    exit_logits,
+    exit_loss,
+    pabee_weights,
+    sdn_weights,
+)
+
+EXITS, CLASSES = 4, 5
+
+
+class Counting(nn.Module):
+    """A stage that records how many samples it was given."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.seen = module, []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        return self.module(x)
+
+
+def network(seed=0):
+    """Four convolutions with normalisation; heads with large weights have opinions."""
+    torch.manual_seed(seed)
+    widths = [1, 4, 4, 6, 6]
+    stages = [
+        Counting(
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+        )
+        for a, b in pairwise(widths)
+    ]
+    heads = [
+        nn.Sequential(nn.Flatten(), nn.Linear(b * 36, CLASSES)) for b in widths[1:]
+    ]
+    for head in heads:
+        nn.init.normal_(head[1].weight, std=0.3)
+    model = MultiExit(stages, heads)
+    model(images(64, seed=9))  # statistics for the normalisation
+    for stage in stages:
+        stage.seen.clear()
+    return model.eval()
+
+
+def images(n, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 1, 6, 6, generator=generator)
+
+
+def stopping_everywhere():
+    """For every kind of policy one under which samples leave at every exit."""
+    with torch.no_grad():
+        y = torch.stack(network().all_exits(images(200)))[:-1].softmax(2)
+    uncertain = tuple(entropy(y).quantile(0.3, dim=1).tolist())
+    sure = tuple(y.amax(2).quantile(0.7, dim=1).tolist())
+    return {
+        "entropy": EntropyThreshold(uncertain),
+        "confidence": ConfidenceThreshold(sure),
+        "most confident": ConfidenceThreshold(sure, most_confident=True),
+        "patience 1": Patience(1),
+        "patience 2": Patience(2),
+    }
+
+
+each_policy = pytest.mark.parametrize("kind", list(stopping_everywhere()))
+
+
+# --- the network -----------------------------------------------------------------
+
+
+def test_training_gives_all_exits_and_evaluation_the_last():
+    model, x = network(), images(3)
+    every = model.all_exits(x)
+    assert len(every) == len(model) == EXITS
+    last = model(x)
+    torch.testing.assert_close(last, every[-1])
+    torch.testing.assert_close(model.trunk()(x), last)
+    assert all(h.shape == (3, CLASSES) for h in every)
+    model.train()
+    assert isinstance(model(x), list)
+
+
+def test_the_trunk_shares_the_weights():
+    model = network()
+    assert {id(p) for p in model.trunk().parameters()} == {
+        id(p) for p in [*model.stages.parameters(), *model.heads[-1].parameters()]
+    }
+
+
+@pytest.mark.parametrize(("stages", "heads"), [(2, 1), (1, 2), (0, 0)])
+def test_every_stage_needs_one_head(stages, heads):
+    with pytest.raises(ValueError, match=f"{stages} stages and {heads} heads"):
+        MultiExit([nn.Identity()] * stages, [nn.Identity()] * heads)
+
+
+def test_forward_and_backward_on_the_meta_device():
+    model = network().to("meta").train()
+    y = torch.zeros(3, dtype=torch.long, device="meta")
+    exit_loss(model(images(3).to("meta")), y, [1.0] * EXITS).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+# --- inference -------------------------------------------------------------------
+
+
+@each_policy
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_inference_is_the_full_computation_at_the_same_exits(kind, layout):
+    policy, model, x = stopping_everywhere()[kind], network(), images(200)
+    logits = torch.stack(model.all_exits(x))
+    expected = decide(logits, policy)
+    found = model.infer(x.to(memory_format=layout), policy)
+    assert torch.equal(found.exit, expected.exit)
+    torch.testing.assert_close(found.logits, expected.logits)
+    assert len(found.exit.unique()) == EXITS - getattr(policy, "p", 0)
+
+
+@each_policy
+def test_a_sample_is_answered_alike_alone_and_in_any_batch(kind):
+    policy, model, x = stopping_everywhere()[kind], network(), images(20)
+    together = model.infer(x, policy)
+    for i in range(len(x)):
+        alone = model.infer(x[i : i + 1], policy)
+        assert alone.exit.item() == together.exit[i].item()
+        torch.testing.assert_close(alone.logits[0], together.logits[i])
+
+
+@each_policy
+def test_those_who_left_are_not_computed(kind):
+    policy, model = stopping_everywhere()[kind], network()
+    exits = model.infer(images(200), policy).exit
+    seen = [sum(stage.seen) for stage in model.stages]
+    assert seen == [int((exits >= n).sum()) for n in range(EXITS)]
+    assert seen[0] > seen[-1] > 0
+
+
+def test_nothing_runs_once_all_have_left():
+    model = network()
+    answers, exits = model.infer(images(7), EntropyThreshold(float("inf")))
+    assert [stage.seen for stage in model.stages] == [[7], [], [], []]
+    assert exits.tolist() == [0] * 7
+    torch.testing.assert_close(answers, model.all_exits(images(7))[0])
+
+
+def test_no_copy_is_made_while_nobody_leaves(monkeypatch):
+    from ece661_sparse.dynamic import early_exit
+
+    monkeypatch.setattr(early_exit, "_rows", None)
+    model, x = network(), images(7)
+    answers, exits = model.infer(x, EntropyThreshold(0.0))
+    assert exits.tolist() == [EXITS - 1] * 7
+    torch.testing.assert_close(answers, model(x))
+
+
+def test_dropping_samples_keeps_channels_last():
+    formats = []
+
+    class Probe(nn.Module):
+        def forward(self, x):
+            formats.append(x.is_contiguous(memory_format=torch.channels_last))
+            return x
+
+    model = network()
+    model.stages[1] = Probe()
+    model.stages[1].register_module("same", model.stages[0])
+    model.heads[1] = model.heads[0]
+    leaving_at_the_first = stopping_everywhere()["entropy"].threshold[0], 0.0, 0.0
+    policy = EntropyThreshold(leaving_at_the_first)
+    x = images(50).to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)
+    exits = model.infer(x, policy).exit
+    assert 0 < int((exits > 0).sum()) < 50
+    assert formats == [True]
+
+
+def test_inference_refuses_training_mode():
+    with pytest.raises(ValueError, match="evaluation mode"):
+        network().train().infer(images(2), Patience(1))
+
+
+def test_an_empty_batch_is_answered():
+    answers, exits = network().infer(images(0), Patience(1))
+    assert answers.shape == (0, CLASSES)
+    assert exits.shape == (0,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_inference_in_other_precisions(dtype):
+    model = network().to(dtype)
+    answers, _ = model.infer(images(9).to(dtype), EntropyThreshold(0.6))
+    assert answers.dtype == dtype
+
+
+def test_early_exit_is_a_classifier():
+    model, x = network(), images(30)
+    policy = Patience(1)
+    classifier = EarlyExit(model, policy)
+    torch.testing.assert_close(classifier(x), model.infer(x, policy).logits)
+    assert not classifier.eval().network.training
+
+
+def test_exit_logits_does_not_depend_on_the_batches_and_restores_the_mode():
+    model, x = network().train(), images(10)
+    logits = exit_logits(model, x, batch_size=4)
+    assert model.training
+    assert logits.shape == (EXITS, 10, CLASSES)
+    assert not logits.requires_grad
+    torch.testing.assert_close(logits, torch.stack(model.eval().all_exits(x)))
+
+
+# --- the objective ---------------------------------------------------------------
+
+
+def test_exit_loss_is_the_sum_of_the_slide():
+    model, x = network().train(), images(8)
+    y = torch.arange(8) % CLASSES
+    logits = model(x)
+    weights = [0.1, 0.0, 2.0, 1.0]
+    expected = sum(
+        w * F.cross_entropy(z, y) for w, z in zip(weights, logits, strict=True)
+    )
+    found = exit_loss(logits, y, weights)
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    # an exit that counts nothing is not trained, what lies before it is
+    assert model.heads[1][1].weight.grad.abs().sum() == 0
+    assert model.heads[2][1].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [([1.0], "each of the 2"), ([1.0, -0.1], "weights=-0.1")]
+)
+def test_exit_loss_refuses(weights, message):
+    logits = [torch.zeros(3, 2)] * 2
+    with pytest.raises(ValueError, match=message):
+        exit_loss(logits, torch.zeros(3, dtype=torch.long), weights)
+
+
+def test_published_weights():
+    assert BRANCHYNET_WEIGHTS == (1.0, 0.3)
+    assert pabee_weights(4) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    costs = [0.15, 0.3, 0.9, 1.0]
+    assert sdn_weights(costs, 0.0) == pytest.approx([0.01, 0.01, 0.01, 1])
+    assert sdn_weights(costs, 0.5) == pytest.approx([0.085, 0.16, 0.46, 1])
+    assert sdn_weights(costs, 1.0) == costs
+    with pytest.raises(ValueError, match="progress"):
+        sdn_weights(costs, 1.1)
+
+
+# --- costs -----------------------------------------------------------------------
+
+
+def test_costs_by_hand():
+    costs = exit_costs(network(), images(5))
+    stages = [36 * 9 * a * b * 2 for a, b in ((1, 4), (4, 4), (4, 6), (6, 6))]
+    heads = [36 * b * CLASSES * 2 for b in (4, 4, 6, 6)]
+    done = [sum(stages[: n + 1]) + sum(heads[: n + 1]) for n in range(4)]
+    assert costs.exits == done
+    assert costs.trunk == sum(stages) + heads[-1]
+    assert costs.shares == pytest.approx([d / costs.trunk for d in done])
+
+
+def test_counting_computes_nothing_and_changes_nothing():
+    model = network().train()
+    before = {name: v.clone() for name, v in model.state_dict().items()}
+    exit_costs(model, torch.empty(1, 1, 6, 6, device="meta"))
+    assert model.training
+    assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
+    assert not any(stage.seen for stage in model.stages)
+
+
+def test_entropy_agrees_with_the_policy_in_use():
+    """What leaves at exit 1 is exactly what is more certain than the threshold."""
+    model, x = network(), images(100)
+    first = entropy(model.all_exits(x)[0].softmax(1))
+    T = first.median().item()
+    exits = model.infer(x, EntropyThreshold(T)).exit
+    assert torch.equal(exits == 0, first < T)
