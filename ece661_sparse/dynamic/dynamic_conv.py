@@ -17,7 +17,7 @@ Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", CVPR 202
 
 import copy
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +102,7 @@ class _MixedConvolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, pi, weight)
         ctx.options = options
-        *spacing, groups = options
+        stride, padding, dilation, groups = options
         size = _images_at_once(x, weight)
         biases = [None] * -(-len(x) // size) if bias is None else bias.split(size)
         parts = []
@@ -111,7 +111,9 @@ class _MixedConvolution(torch.autograd.Function):
                 _as_channels(images),
                 _mix(share, weight),
                 None if b is None else b.flatten(),
-                *spacing,
+                stride,
+                padding,
+                dilation,
                 groups * len(images),
             )
             parts.append(y.unflatten(1, (len(images), -1))[0])
@@ -246,7 +248,7 @@ class DynamicConv2d(nn.Conv2d):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         device: Any = None,
         dtype: Any = None,
         *,

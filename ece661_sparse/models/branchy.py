@@ -5,6 +5,7 @@ Each is a :class:`~ece661_sparse.dynamic.MultiExit`: stages, and a head after ea
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -121,8 +122,9 @@ def shallow_deep(
 
     Source: Kaya et al., "Shallow-Deep Networks", ICML 2019.
     """
-    blocks = [network.stem, *(block for stage in network.stages for block in stage)]
-    classes = network.head[-1].out_features
+    stages = cast(list[nn.Sequential], list(network.stages))
+    blocks = [network.stem, *(block for stage in stages for block in stage)]
+    classes = cast(nn.Linear, network.head[-1]).out_features
     # no heads yet, only what they would see: the work done and the channels there
     counting = MultiExit(blocks, [nn.Identity()] * (len(blocks) - 1) + [network.head])
     image = torch.empty(1, 3, image_size, image_size, device="meta")
@@ -131,14 +133,14 @@ def shallow_deep(
     if len({0, *cuts, len(blocks)}) != len(cuts) + 2:
         raise ValueError(f"shares {tuple(shares)} need more than {len(blocks)} blocks")
     edges = [0, *cuts, len(blocks)]
-    stages = [nn.Sequential(*blocks[a:b]) for a, b in pairwise(edges)]
+    parts = [nn.Sequential(*blocks[a:b]) for a, b in pairwise(edges)]
     heads = [
         nn.Sequential(
             MixedPool(), nn.Flatten(), nn.Linear(_channels(stage) * 4 * 4, classes)
         )
-        for stage in stages[:-1]
+        for stage in parts[:-1]
     ]
-    return MultiExit(stages, [*heads, network.head])
+    return MultiExit(parts, [*heads, network.head])
 
 
 def sdn_resnet56(classes: int = 10) -> MultiExit:

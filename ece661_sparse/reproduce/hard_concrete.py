@@ -14,9 +14,10 @@ weights), each choice made on validation images:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ece661_sparse.gates import HardConcrete, bake, gate, gate_groups, gates
 from ece661_sparse.reproduce.rows import Outcome, Run
+
+Layer = nn.Linear | nn.Conv2d
 
 
 def hard_concrete(
@@ -61,7 +64,7 @@ def hard_concrete(
         scheduler=CosineAnnealingLR(adam, epochs),
     )
     open_gates = [int(g.mask().sum()) for g in found.values()]
-    layers = [network.get_submodule(name) for name in found]
+    layers = [cast(Layer, network.get_submodule(name)) for name in found]
     bake(network)
     cut_dead_ends(layers)
     if retrain_epochs:
@@ -89,7 +92,7 @@ def hard_concrete(
 
 
 @torch.no_grad()
-def cut_dead_ends(layers: list[nn.Module]) -> None:
+def cut_dead_ends(layers: Sequence[Layer]) -> None:
     """Set weights to zero that no longer matter, in place; outputs stay as they are.
 
     - A convolution's channel without weights is a constant, its bias: what the next
@@ -103,6 +106,7 @@ def cut_dead_ends(layers: list[nn.Module]) -> None:
     for layer, after in pairwise(layers):
         if isinstance(layer, nn.Conv2d):
             silent = _spread(layer.weight.flatten(1).any(1).logical_not(), after)
+            assert layer.bias is not None and after.bias is not None
             constant = _spread(layer.bias, after) * silent
             columns = after.weight.reshape(*after.weight.shape[:2], -1).sum(2)
             after.bias += columns @ constant
@@ -112,7 +116,7 @@ def cut_dead_ends(layers: list[nn.Module]) -> None:
         layer.weight[~read.view(len(layer.weight), -1).any(1)] = 0
 
 
-def architecture(layers: list[nn.Module]) -> list[int]:
+def architecture(layers: Sequence[Layer]) -> list[int]:
     """As the paper counts: maps of convolutions, inputs of dense layers, in use."""
     return [
         int(layer.weight.flatten(1).any(int(isinstance(layer, nn.Conv2d))).sum())
@@ -120,6 +124,6 @@ def architecture(layers: list[nn.Module]) -> list[int]:
     ]
 
 
-def _spread(per_unit: Tensor, after: nn.Module) -> Tensor:
+def _spread(per_unit: Tensor, after: Layer) -> Tensor:
     """One entry a unit to one for each input of the next layer: maps are flattened."""
     return per_unit.repeat_interleave(after.weight.shape[1] // len(per_unit))

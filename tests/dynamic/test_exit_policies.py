@@ -118,7 +118,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("policy", "loop"), CASES, ids=lambda c: repr(c)[:40])
+@pytest.mark.parametrize(
+    ("policy", "loop"), CASES, ids=lambda c: "" if callable(c) else repr(c)
+)
 def test_decide_is_the_loop_over_samples(policy, loop):
     logits, _ = recorded()
     found = decide(logits, policy)
