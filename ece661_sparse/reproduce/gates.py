@@ -30,7 +30,7 @@ ROWS = (
             },
             "full": {
                 "model": "lenet300",
-                "lam": {"fc1": 1.5e-6, "fc2": 1e-5, "fc3": 3e-4},
+                "lam": {"fc1": 1.2e-6, "fc2": 2e-5, "fc3": 4e-4},
                 "epochs": 30,
                 "retrain_epochs": 12,
             },
