@@ -42,7 +42,8 @@ def test_address_is_set_everywhere(tree):
     for path in paths:
         bootstrap = nbformat.read(path, as_version=4).cells[1].source
         assert f'ADDRESS = "git+{url}@main"' in bootstrap
-        assert f"a-course/its-book/blob/main/book/proximal/{path.name}" in readme
+        page = path.relative_to(tree).as_posix()
+        assert f"a-course/its-book/blob/main/{page}" in readme
 
 
 def test_twice_changes_nothing_more_and_a_new_address_replaces_the_old(tree):
