@@ -138,7 +138,10 @@ def _run_seed(
 
 def _plain(row: Row, options: Options, outcome: Outcome) -> nn.Module:
     """The outcome's weights in the network that they will be read into again."""
-    model = row.untrained().to(options.device).to(memory_format=torch.channels_last)
+    model = row.untrained().to(options.device)
+    for module in model.modules():
+        if type(module) is nn.Conv2d:  # the kernels of others may have five dimensions
+            module.to(memory_format=torch.channels_last)
     try:
         model.load_state_dict(outcome.model.state_dict())
     except RuntimeError as error:

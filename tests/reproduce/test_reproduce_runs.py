@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from ece661_sparse.reproduce import Outcome
+from ece661_sparse.reproduce import TABLES, Outcome, load_table
 from ece661_sparse.reproduce.datasets import DATASETS
 from ece661_sparse.reproduce.networks import NETWORKS
 from ece661_sparse.reproduce.results import result_path, weights_path
@@ -413,3 +414,25 @@ def test_further_measurements_and_other_networks(tmp_path):
     result = run_row(row, options(tmp_path))
     assert result["extra"] == [{"a": 1, "exits": TEST}]
     assert result["top1"] == result["base_top1"]
+
+
+def as_built(run, **settings):
+    """A recipe that trains nothing."""
+    model = next(r for r in ALL_ROWS if run.label.startswith(f"{r.name} ")).untrained()
+    return Outcome(model, base_top1_model=model)
+
+
+ALL_ROWS = [row for table in TABLES for row in load_table(table)]
+MNIST = DATASETS["mnist"]
+MNIST_ONCE = replace(MNIST, load=cache(MNIST.load))
+
+
+@pytest.mark.parametrize("row", ALL_ROWS, ids=lambda row: row.name)
+def test_the_network_of_every_row_is_measured_stored_and_read_again(
+    row, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(DATASETS, "mnist", MNIST_ONCE)
+    result = run_row(replace(row, recipe=as_built), options(tmp_path), [0])
+    assert result["base_top1"] == result["top1"]
+    check = verify_row(row, tmp_path / "results", torch.device("cpu"))
+    assert check is not None and not check.faults
