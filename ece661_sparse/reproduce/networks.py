@@ -70,7 +70,7 @@ NETWORKS = {
         sgd_cosine,
         {
             "quick": {"epochs": 15, "lr": 0.03, "batch_size": 64},
-            "full": {"epochs": 10, "lr": 0.05, "batch_size": 128},
+            "full": {"epochs": 12, "lr": 0.02, "batch_size": 64},
         },
     ),
 }
