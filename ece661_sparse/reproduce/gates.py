@@ -30,9 +30,10 @@ ROWS = (
             },
             "full": {
                 "model": "lenet300",
-                "lam": {"fc1": 1.2e-6, "fc2": 2e-5, "fc3": 4e-4},
-                "epochs": 30,
-                "retrain_epochs": 12,
+                "lam": {"fc1": 1.1e-6, "fc2": 1.6e-5, "fc3": 4e-4},
+                "epochs": 50,
+                "retrain_epochs": 30,
+                "retrain_weight_decay": 5e-4,
             },
         },
         seeds=SEEDS,
