@@ -1,0 +1,71 @@
+"""What is left of 300x and 60x as time: the committed networks, compact against dense.
+
+Most zeros of the 300x LeNet-5 lie scattered in small kernels and save nothing. Dense
+maps and units cost 288k and 1.6M multiplications in the convolutions, those that are
+left 173k and 461k: the bars say what that and a layout that suits it are worth, and
+what remains against a dense network that is given the layout, too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ece661_sparse.models import LeNet5, LeNet300
+from ece661_sparse.reproduce.results import results_folder
+from ece661_sparse.synthesis import compact
+from ece661_sparse.training import load_sparse
+from ece661_sparse.training.sparse_file import sparse_bytes
+from tests.benchmarks.harness import Bar, Figure
+
+
+def inference(model: nn.Module, x: Tensor) -> Callable[[], None]:
+    times = max(5, 500 // len(x))
+
+    @torch.inference_mode()
+    def run() -> None:
+        for _ in range(times):
+            model(x)
+
+    return run
+
+
+def bars() -> list[Bar | Figure]:
+    """Five times at batch 256 against the network as trained, on any layout more."""
+    folder = results_folder() / "table1"
+    lenet5 = load_sparse(folder / "gsm-lenet5-300x.safetensors", LeNet5()).eval()
+    lenet300 = load_sparse(folder / "gsm-lenet300-60x.safetensors", LeNet300()).eval()
+    small, fast = compact(lenet5), copy.deepcopy(lenet5)
+    fast.to(memory_format=torch.channels_last)
+    x = torch.rand(256, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    dense_bytes = sum(p.numel() * p.itemsize for p in lenet5.parameters())
+
+    def bar(name: str, ours: nn.Module, theirs: nn.Module, n: int, least: float) -> Bar:
+        return Bar(
+            f"{name}, batch {n}",
+            ours=inference(ours, x[:n]),
+            theirs=inference(theirs, x[:n]),
+            at_least=least,
+            repeats=15,
+        )
+
+    return [
+        bar("LeNet-5 at 300x: compact against dense", small, lenet5, 256, 5.0),
+        bar("LeNet-5 at 300x: ... dense, channels_last", small, fast, 256, 2.5),
+        bar("LeNet-5 at 300x: compact against dense", small, lenet5, 1, 1.5),
+        bar(
+            "LeNet-300 at 60x: compact against dense",
+            compact(lenet300),
+            lenet300,
+            256,
+            2,
+        ),
+        Figure(
+            "LeNet-5 at 300x: bytes of the file, compact and sparse / dense",
+            value=lambda: len(sparse_bytes(small)) / dense_bytes,
+            at_most=1 / 50,
+        ),
+    ]

@@ -1,0 +1,127 @@
+"""Channels shared by many layers: all of them lose one, or none does."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ece661_sparse.models import DenseNet, resnet20, resnet56
+from ece661_sparse.synthesis import cut_channels
+
+NORMS = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def randomised(model, seed=0):
+    """Nothing at its initial value, where zeros hide."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, NORMS):
+            for p in (module.weight, module.bias, module.running_mean):
+                p.data = torch.randn(p.shape, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    return model.eval()
+
+
+@torch.no_grad()
+def silence(norm, channels):
+    norm.weight[channels] = 0
+    norm.bias[channels] = 0
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def check_same(model, small):
+    x = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        ours, theirs = small(x), model(x)
+    assert torch.allclose(
+        ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max())
+    )
+
+
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+
+
+def test_resnet56_with_channels_out_inside_its_blocks_and_across_a_stage():
+    model = randomised(resnet56())
+    for name, module in model.named_modules():
+        if isinstance(module, NORMS):
+            if name.endswith("bn1"):
+                silence(module, slice(None, None, 2))
+            elif name.startswith("stages.1"):  # everything that adds to stage 1
+                silence(module, [3, 5, 31])
+    before = copy.deepcopy(model.state_dict())
+    small = cut_channels(model, EXAMPLE)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    check_same(model, small)
+    assert parameters(small) < 0.5 * parameters(model)
+    for stage, width in enumerate((16, 29, 64)):
+        for block in small.stages[stage]:
+            assert block.conv1.out_channels == (8, 16, 32)[stage]
+            assert block.conv2.out_channels == width
+
+
+def test_one_block_that_still_adds_keeps_the_channel():
+    model = randomised(resnet20())
+    norms = [m for n, m in model.stages[2].named_modules() if isinstance(m, NORMS)]
+    adding = [m for m in norms if m not in [b.bn1 for b in model.stages[2]]]
+    for norm in adding:
+        silence(norm, [7])
+    assert cut_channels(model, EXAMPLE).head[-1].in_features == 63
+    with torch.no_grad():
+        adding[1].bias[7] = 0.1
+    assert cut_channels(model, EXAMPLE).head[-1].in_features == 64
+
+
+def test_channels_that_nobody_reads():
+    model = randomised(resnet20())
+    block = model.stages[1][1]
+    with torch.no_grad():
+        block.conv2.weight[:, :4] = 0
+    small = cut_channels(model, EXAMPLE)
+    assert small.stages[1][1].conv1.out_channels == 28
+    check_same(model, small)
+
+
+def test_zero_filters_alone_are_not_zero_after_normalisation():
+    model = randomised(resnet20())
+    with torch.no_grad():
+        model.stages[1][1].conv1.weight[:4] = 0
+    assert parameters(cut_channels(model, EXAMPLE)) == parameters(model)
+
+
+def test_concatenation_and_layers_without_normalisation():
+    model = randomised(DenseNet(10, growth=4))
+    readers = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in readers:  # of the stem's channels, as long as they are handed on
+        silence(norm, [2, 3])
+    small = cut_channels(model, EXAMPLE)
+    assert parameters(small) < parameters(model)
+    check_same(model, small)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    with torch.no_grad():
+        model[0].weight[:2] = 0
+        model[0].bias[0] = 0
+        model[0].bias[1] = 1
+        model[2].weight[0], model[2].bias[0] = 0, 0  # an output is not ours to cut
+    small = cut_channels(model, EXAMPLE)
+    assert (small[0].out_channels, small[2].out_channels) == (3, 4)
+    check_same(model, small)
+
+
+def test_one_channel_stays():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)).eval()
+    with torch.no_grad():
+        model[1].weight.zero_()
+    small = cut_channels(model, EXAMPLE)
+    assert small[0].out_channels == 1
+    check_same(model, small)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_result_is_for_inference(training):
+    assert not cut_channels(resnet20().train(training), EXAMPLE).training
