@@ -442,13 +442,14 @@ def _form(exercise: Exercise, outcome: _Outcome, expected: Any) -> str:
         )
     if value.dtype == expected.dtype:
         return ""
-    message = (
-        f"The result is `{value.dtype}` but the input is `{expected.dtype}`. Somewhere "
-        "a tensor is made or converted without the input's dtype: "
-        "`torch.zeros_like(x)` keeps it, `torch.zeros(n)` and `.float()` do not."
-    )
+    message = f"The result is `{value.dtype}`; it should be `{expected.dtype}`."
+    if expected.is_floating_point():
+        message += (
+            " Somewhere a tensor is made or converted without the input's dtype: "
+            "`torch.zeros_like(x)` keeps it, `torch.zeros(n)` and `.float()` do not."
+        )
     right = not value.is_complex() and torch.allclose(
-        value.double(), expected, rtol=1e-3, atol=1e-5
+        value.double(), expected.double(), rtol=1e-3, atol=1e-5
     )
     return f"The values are right. {message}" if right else message
 

@@ -532,8 +532,8 @@ SPLICE_MASK = Exercise(
 EXERCISES: tuple[Exercise, ...] = (
     # taylor_saliency
     PREDICTED_LOSS,
-    MEAN_SALIENCY,
     LARGEST_SAFE_WEIGHT,
+    MEAN_SALIENCY,
     # global_sparse_momentum
     GSM_UPDATE,
     COAST,

@@ -1,99 +1,21 @@
-"""The exercises on continuous sparsification: states, mistakes, other oracles."""
+"""The references of the exercises on continuous sparsification against others."""
 
-import inspect
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
+from answers import assert_correct, each_answer
 from scipy.optimize import brentq, minimize_scalar
 from torch import nn
 
-from ece661_sparse.exercises import check, exercises, progress, solution_source
 from ece661_sparse.exercises import gates as solutions
-from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
 from ece661_sparse.gates import ContinuousGate, gate, gates, start_round
 from ece661_sparse.proximal import Lq
-
-CHAPTER = "continuous_sparsification"
-NAMES = [
-    "converted_loss",
-    "mask_gradient",
-    "undecided_band",
-    "implied_penalty",
-    "next_round",
-]
-PART = {e.name: e for e in solutions.EXERCISES if e.chapter == CHAPTER}
-MISTAKES = [
-    pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
-    for exercise in PART.values()
-    for position, mistake in enumerate(exercise.mistakes)
-]
-each_exercise = pytest.mark.parametrize("exercise", PART.values(), ids=list(PART))
 
 
 def vector(*entries):
     return torch.tensor(entries, dtype=torch.float64)
-
-
-# --- the exercises as exercises --------------------------------------------------
-
-
-def test_they_are_registered_in_the_order_of_the_chapter():
-    assert [e.name for e in exercises() if e.chapter == CHAPTER] == NAMES == list(PART)
-    assert all(name in repr(progress(chapter=CHAPTER)) for name in NAMES)
-
-
-@each_exercise
-def test_stub_is_to_do(exercise, capsys):
-    names = inspect.signature(exercise.reference).parameters
-    stub = eval(f"lambda {', '.join(names)}: None")
-    assert check(exercise.name, stub) is exercise.reference
-    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
-
-
-@each_exercise
-def test_reference_is_correct_and_its_source_solves_the_stub(exercise, monkeypatch):
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    namespace = {"torch": torch, "math": math}
-    exec(solution_source(exercise.name), namespace)
-    answer = namespace[exercise.name]
-    assert check(exercise.name, answer) is answer
-
-
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
-def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
-    verdict = _verdict(exercise, mistake.implementation)
-    assert verdict.state == "not yet"
-    assert verdict.message == mistake.message
-    assert verdict.evidence is not None
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    with pytest.raises(NotSolvedError):
-        check(exercise.name, mistake.implementation)
-
-
-@each_exercise
-def test_mistakes_differ_from_each_other_on_the_cases(exercise):
-    messages = [mistake.message for mistake in exercise.mistakes]
-    assert len(set(messages)) == len(messages) >= 3
-    for one, other in combinations(exercise.mistakes, 2):
-        assert any(
-            not _same(
-                exercise, _call(one.implementation, args), other.implementation(*args)
-            )
-            for args in exercise.cases
-        )
-
-
-@each_exercise
-def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
-    for args in exercise.cases + exercise.edges:
-        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        assert all(tensor.dtype == torch.float64 for tensor in tensors)
-        outcome = _call(exercise.reference, args)
-        assert outcome.error is None and outcome.changed is None
-        assert _same(exercise, outcome, exercise.reference(*args))
 
 
 def by_autograd(grad, theta, s, beta, lam):
@@ -136,21 +58,17 @@ def loss_by_hand(theta, s, c, beta, lam):
 
 
 ALTERNATIVES = {
-    "converted_loss": loss_by_hand,
-    "mask_gradient": by_autograd,
-    "undecided_band": band_by_root,
-    "next_round": loop_round,
-    "implied_penalty": by_scalar_search,
+    "converted_loss": [loss_by_hand],
+    "mask_gradient": [by_autograd],
+    "undecided_band": [band_by_root],
+    "next_round": [loop_round],
+    "implied_penalty": [by_scalar_search],
 }
 
 
-@each_exercise
-def test_an_independent_answer_is_accepted(exercise):
-    verdict = _verdict(exercise, ALTERNATIVES[exercise.name])
-    assert verdict.state == "correct", verdict
-
-
-# --- the references against the package and brute force --------------------------
+@each_answer(ALTERNATIVES, "continuous_sparsification")
+def test_a_right_answer_written_differently_is_accepted(exercise, answer):
+    assert_correct(exercise, answer)
 
 
 def linear_gate(theta, s, beta):

@@ -1,140 +1,21 @@
-"""The exercises of Part I: states, mistakes, and references against other oracles."""
+"""The references of the exercises of Part I against independent ones."""
 
-import inspect
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
+from answers import assert_correct, each_answer, exercises_of
 from scipy.optimize import LinearConstraint, minimize
 from sklearn.linear_model import Lasso, lasso_path
 
 import ece661_sparse.proximal as package
-from ece661_sparse.exercises import check, exercises, progress, solution_source
 from ece661_sparse.exercises import proximal as solutions
-from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
-
-PART = {exercise.name: exercise for exercise in solutions.EXERCISES}
-CHAPTERS = {
-    "proximal_gradient": [
-        "soft_threshold",
-        "proximal_step",
-        "keep_top_n",
-        "smallest_silencing_lam",
-    ],
-    "beyond_l1": ["scad_prox", "mcp_prox_with_step", "lq_threshold", "unbiased_from"],
-    "trimmed_l1": [
-        "project_box_simplex",
-        "trimmed_prox",
-        "gate_step",
-        "lam_for_at_most",
-    ],
-}
-MISTAKES = [
-    pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
-    for exercise in PART.values()
-    for position, mistake in enumerate(exercise.mistakes)
-]
-each_exercise = pytest.mark.parametrize("exercise", PART.values(), ids=list(PART))
+from ece661_sparse.exercises.checker import _verdict
 
 
 def vector(*entries):
     return torch.tensor(entries, dtype=torch.float64)
-
-
-# --- the exercises as exercises --------------------------------------------------
-
-
-def test_all_exercises_are_registered_in_the_order_of_the_book():
-    registered = [e.name for e in exercises() if e.chapter in CHAPTERS]
-    assert registered == [name for names in CHAPTERS.values() for name in names]
-    for chapter, names in CHAPTERS.items():
-        assert {PART[name].chapter for name in names} == {chapter}
-        for name in names:
-            assert name in repr(progress(chapter=chapter))
-
-
-@each_exercise
-def test_stub_is_to_do(exercise, capsys):
-    names = list(inspect.signature(exercise.reference).parameters)
-    stub = eval(f"lambda {', '.join(names)}: None")
-    if len(names) > 2:  # a stub keeps the defaults of the signature
-        stub.__defaults__ = exercise.reference.__defaults__
-    assert check(exercise.name, stub) is exercise.reference
-    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
-
-
-@each_exercise
-def test_reference_is_correct_and_its_source_solves_the_stub(exercise, monkeypatch):
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    assert check(exercise.name, exercise.reference) is exercise.reference
-
-    # What a chapter has at hand: torch, the penalties, its earlier exercises.
-    penalties = ("L0", "L1", "SCAD", "MCP", "Firm")
-    namespace = {name: getattr(package, name) for name in penalties}
-    namespace["torch"] = torch
-    for name in CHAPTERS[exercise.chapter]:
-        exec(solution_source(name), namespace)
-        if name == exercise.name:
-            break
-    answer = namespace[exercise.name]
-    assert check(exercise.name, answer) is answer
-    assert inspect.signature(answer) == inspect.signature(exercise.reference)
-
-
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
-def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
-    verdict = _verdict(exercise, mistake.implementation)
-    assert verdict.state == "not yet"
-    assert verdict.message == mistake.message
-    assert verdict.evidence is not None
-    assert verdict.evidence.table is not None
-    assert "←" in repr(verdict)
-    assert ("<svg" in verdict._repr_html_()) == (exercise.objective is not None)
-
-    assert check(exercise.name, mistake.implementation) is exercise.reference
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    with pytest.raises(NotSolvedError):
-        check(exercise.name, mistake.implementation)
-
-
-@each_exercise
-def test_mistakes_differ_from_each_other_on_the_cases(exercise):
-    messages = [mistake.message for mistake in exercise.mistakes]
-    assert len(set(messages)) == len(messages) >= 3
-    for one, other in combinations(exercise.mistakes, 2):
-        assert any(
-            not _same(
-                exercise, _call(one.implementation, args), other.implementation(*args)
-            )
-            for args in exercise.cases
-        )
-
-
-@each_exercise
-def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
-    for args in exercise.cases + exercise.edges:
-        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        assert all(tensor.dtype == torch.float64 for tensor in tensors)
-        outcome = _call(exercise.reference, args)
-        assert outcome.error is None
-        assert outcome.changed is None
-        assert _same(exercise, outcome, exercise.reference(*args))
-
-
-@each_exercise
-def test_a_right_answer_in_single_precision_is_told_that_it_is_right(exercise):
-    def single(*args):
-        result = exercise.reference(*args)
-        return result.float() if isinstance(result, torch.Tensor) else result
-
-    verdict = _verdict(exercise, single)
-    if torch.as_tensor(exercise.reference(*exercise.cases[0])).ndim:
-        assert verdict.state == "not yet"
-        assert "The values are right" in verdict.message
-        assert "torch.float32" in verdict.message
-    else:
-        assert verdict.state == "correct"  # a number is a number
 
 
 def loop_soft(x, threshold):
@@ -233,15 +114,13 @@ ALTERNATIVES = {
 }
 
 
-@each_exercise
-def test_a_right_answer_written_differently_is_accepted(exercise):
-    for answer in ALTERNATIVES[exercise.name]:
-        verdict = _verdict(exercise, answer)
-        assert verdict.state == "correct", verdict
+@each_answer(ALTERNATIVES, "proximal_gradient", "beyond_l1", "trimmed_l1")
+def test_a_right_answer_written_differently_is_accepted(exercise, answer):
+    assert_correct(exercise, answer)
 
 
 def test_a_mistake_is_named_whatever_its_convention_at_the_knot():
-    exercise = PART["soft_threshold"]
+    exercise = exercises_of("proximal_gradient")["soft_threshold"]
 
     def hard(x, threshold):
         return torch.where(x.abs() >= threshold, x, 0)  # the mistake has >
@@ -250,7 +129,7 @@ def test_a_mistake_is_named_whatever_its_convention_at_the_knot():
 
 
 def test_keeping_fewer_or_other_entries_is_not_a_tie():
-    exercise = PART["keep_top_n"]
+    exercise = exercises_of("proximal_gradient")["keep_top_n"]
     for answer in (
         lambda x, n: solutions.keep_top_n(x, max(n - 1, 0)),
         lambda x, n: solutions.keep_top_n(x, n).abs(),

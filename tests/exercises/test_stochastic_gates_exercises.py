@@ -1,17 +1,15 @@
-"""The exercises on stochastic gates: states, mistakes, and other oracles."""
+"""The references of the exercises on stochastic gates against independent ones."""
 
-import inspect
 import math
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import pytest
 import torch
+from answers import assert_correct, each_answer
 from scipy.optimize import brentq
 from torch import nn
 
-from ece661_sparse.exercises import check, exercises, progress, solution_source
 from ece661_sparse.exercises import gates as solutions
-from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
 from ece661_sparse.gates import (
     HardConcrete,
     bake,
@@ -23,76 +21,6 @@ from ece661_sparse.gates import (
     z_hat,
 )
 from ece661_sparse.models import LeNet300
-
-CHAPTER = "stochastic_gates"
-NAMES = ["reinforce", "hard_concrete", "closing_log_alpha", "weights_left"]
-PART = {e.name: e for e in solutions.EXERCISES if e.chapter == CHAPTER}
-MISTAKES = [
-    pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
-    for exercise in PART.values()
-    for position, mistake in enumerate(exercise.mistakes)
-]
-each_exercise = pytest.mark.parametrize("exercise", PART.values(), ids=list(PART))
-
-
-# --- the exercises as exercises --------------------------------------------------
-
-
-def test_they_are_registered_in_the_order_of_the_chapter():
-    assert [e.name for e in exercises() if e.chapter == CHAPTER] == NAMES == list(PART)
-    assert all(name in repr(progress(chapter=CHAPTER)) for name in NAMES)
-
-
-@each_exercise
-def test_stub_is_to_do(exercise, capsys):
-    names = inspect.signature(exercise.reference).parameters
-    stub = eval(f"lambda {', '.join(names)}: None")
-    assert check(exercise.name, stub) is exercise.reference
-    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
-
-
-@each_exercise
-def test_reference_is_correct_and_its_source_solves_the_stub(exercise, monkeypatch):
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    namespace = {"torch": torch, "math": math}
-    exec(solution_source(exercise.name), namespace)
-    answer = namespace[exercise.name]
-    assert check(exercise.name, answer) is answer
-
-
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
-def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
-    verdict = _verdict(exercise, mistake.implementation)
-    assert verdict.state == "not yet"
-    assert verdict.message == mistake.message
-    assert verdict.evidence is not None
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    with pytest.raises(NotSolvedError):
-        check(exercise.name, mistake.implementation)
-
-
-@each_exercise
-def test_mistakes_differ_from_each_other_on_the_cases(exercise):
-    messages = [mistake.message for mistake in exercise.mistakes]
-    assert len(set(messages)) == len(messages) >= 3
-    for one, other in combinations(exercise.mistakes, 2):
-        assert any(
-            not _same(
-                exercise, _call(one.implementation, args), other.implementation(*args)
-            )
-            for args in exercise.cases
-        )
-
-
-@each_exercise
-def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
-    for args in exercise.cases + exercise.edges:
-        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        assert all(tensor.dtype == torch.float64 for tensor in tensors)
-        outcome = _call(exercise.reference, args)
-        assert outcome.error is None
-        assert outcome.changed is None
-        assert _same(exercise, outcome, exercise.reference(*args))
 
 
 def reinforce_by_autograd(losses, z, log_alpha):
@@ -126,20 +54,16 @@ def weights_by_masks(pixels, hidden1, hidden2):
 
 
 ALTERNATIVES = {
-    "reinforce": reinforce_by_autograd,
-    "hard_concrete": hard_concrete_by_odds,
-    "closing_log_alpha": closing_by_root,
-    "weights_left": weights_by_masks,
+    "reinforce": [reinforce_by_autograd],
+    "hard_concrete": [hard_concrete_by_odds],
+    "closing_log_alpha": [closing_by_root],
+    "weights_left": [weights_by_masks],
 }
 
 
-@each_exercise
-def test_a_right_answer_written_differently_is_accepted(exercise):
-    verdict = _verdict(exercise, ALTERNATIVES[exercise.name])
-    assert verdict.state == "correct", verdict
-
-
-# --- the references against something independent --------------------------------
+@each_answer(ALTERNATIVES, "stochastic_gates")
+def test_a_right_answer_written_differently_is_accepted(exercise, answer):
+    assert_correct(exercise, answer)
 
 
 def test_reinforce_is_right_on_average():

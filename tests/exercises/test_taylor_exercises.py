@@ -1,90 +1,15 @@
-"""The exercises on Taylor saliency: states, mistakes, and independent references."""
+"""The references of the exercises on Taylor saliency against independent ones."""
 
-import inspect
 import math
-from itertools import combinations
 
 import pytest
 import torch
 import torch.nn.functional as F
+from answers import assert_correct, each_answer
 from torch import nn
 
-from ece661_sparse.exercises import check, exercises, progress, solution_source
 from ece661_sparse.exercises import saliency as solutions
-from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
 from ece661_sparse.saliency import averaged_taylor, first_order, loss_change
-
-CHAPTER = "taylor_saliency"
-PART = {e.name: e for e in exercises() if e.chapter == CHAPTER}
-MISTAKES = [
-    pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
-    for exercise in PART.values()
-    for position, mistake in enumerate(exercise.mistakes)
-]
-each_exercise = pytest.mark.parametrize("exercise", PART.values(), ids=list(PART))
-
-
-def test_the_chapter_has_its_exercises():
-    expected = ["predicted_loss", "mean_saliency", "largest_safe_weight"]
-    assert list(PART) == expected
-    assert all(name in repr(progress(chapter=CHAPTER)) for name in expected)
-
-
-@each_exercise
-def test_stub_is_to_do(exercise, capsys):
-    names = list(inspect.signature(exercise.reference).parameters)
-    stub = eval(f"lambda {', '.join(names)}: None")
-    assert check(exercise.name, stub) is exercise.reference
-    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
-
-
-@each_exercise
-def test_reference_is_correct_and_its_source_solves_the_stub(exercise, monkeypatch):
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    assert check(exercise.name, exercise.reference) is exercise.reference
-    namespace = {"torch": torch, "math": math}
-    exec(solution_source(exercise.name), namespace)
-    answer = namespace[exercise.name]
-    assert check(exercise.name, answer) is answer
-
-
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
-def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
-    verdict = _verdict(exercise, mistake.implementation)
-    assert verdict.state == "not yet"
-    assert verdict.message == mistake.message
-    assert verdict.evidence is not None
-    assert check(exercise.name, mistake.implementation) is exercise.reference
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    with pytest.raises(NotSolvedError):
-        check(exercise.name, mistake.implementation)
-
-
-@each_exercise
-def test_mistakes_differ_from_each_other_on_the_cases(exercise):
-    messages = [mistake.message for mistake in exercise.mistakes]
-    assert len(set(messages)) == len(messages) >= 3
-    for one, other in combinations(exercise.mistakes, 2):
-        assert any(
-            not _same(
-                exercise, _call(one.implementation, args), other.implementation(*args)
-            )
-            for args in exercise.cases
-        )
-
-
-@each_exercise
-def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
-    for args in exercise.cases + exercise.edges:
-        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        assert all(tensor.dtype == torch.float64 for tensor in tensors)
-        outcome = _call(exercise.reference, args)
-        assert outcome.error is None
-        assert outcome.changed is None
-        assert _same(exercise, outcome, exercise.reference(*args))
-
-
-# --- the references against something else ----------------------------------------
 
 
 def tangent_by_loop(loss, grad, w):
@@ -108,11 +33,9 @@ ALTERNATIVES = {
 }
 
 
-@each_exercise
-def test_a_right_answer_written_differently_is_accepted(exercise):
-    for answer in ALTERNATIVES[exercise.name]:
-        verdict = _verdict(exercise, answer)
-        assert verdict.state == "correct", verdict
+@each_answer(ALTERNATIVES, "taylor_saliency")
+def test_a_right_answer_written_differently_is_accepted(exercise, answer):
+    assert_correct(exercise, answer)
 
 
 def network():

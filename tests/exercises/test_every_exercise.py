@@ -1,0 +1,145 @@
+"""Every exercise of the book: its states, its cases, and what its mistakes are told.
+
+That the references are right is for the tests of each chapter's exercises.
+"""
+
+import ast
+import inspect
+import re
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from ece661_sparse.exercises import check, exercises, progress, solution_source
+from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
+
+BOOK = Path(__file__).parents[2] / "book"
+EVERY = list(exercises())
+CHAPTERS = list(dict.fromkeys(exercise.chapter for exercise in EVERY))
+each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
+each_exercise = pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.name)
+each_mistake = pytest.mark.parametrize(
+    ("exercise", "mistake"),
+    [
+        pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
+        for exercise in EVERY
+        for position, mistake in enumerate(exercise.mistakes)
+    ],
+)
+
+
+def of(chapter):
+    return [exercise.name for exercise in EVERY if exercise.chapter == chapter]
+
+
+@cache
+def code(chapter):
+    """The chapter's code cells."""
+    (path,) = BOOK.glob(f"*/{chapter}.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell.source for cell in cells if cell.cell_type == "code"]
+
+
+@cache
+def imported(chapter):
+    """What the chapter has imported, for a solution to use."""
+    namespace = {}
+    for source in code(chapter):
+        for statement in ast.parse(source).body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                exec(ast.unparse(statement), namespace)
+    return namespace
+
+
+@each_chapter
+def test_exercises_are_registered_in_the_order_of_their_chapter(chapter):
+    posed = re.findall(r'= check\(\s*"(\w+)"', "\n".join(code(chapter)))
+    assert posed == of(chapter)
+    assert len(posed) >= 3
+    assert all(name in repr(progress(chapter=chapter)) for name in posed)
+
+
+@each_exercise
+def test_stub_is_to_do(exercise, capsys):
+    names = inspect.signature(exercise.reference).parameters
+    stub = eval(f"lambda {', '.join(names)}: None")
+    stub.__defaults__ = exercise.reference.__defaults__
+    assert check(exercise.name, stub) is exercise.reference
+    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
+
+
+@each_exercise
+def test_reference_is_correct_and_its_source_solves_the_stub(exercise, monkeypatch):
+    monkeypatch.setenv("ECE661_STRICT", "1")
+    assert check(exercise.name, exercise.reference) is exercise.reference
+    namespace = dict(imported(exercise.chapter))
+    for name in of(exercise.chapter):  # a solution may use the earlier ones
+        exec(solution_source(name), namespace)
+        if name == exercise.name:
+            break
+    answer = namespace[exercise.name]
+    assert check(exercise.name, answer) is answer
+    assert inspect.signature(answer) == inspect.signature(exercise.reference)
+
+
+@each_mistake
+def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
+    verdict = _verdict(exercise, mistake.implementation)
+    assert verdict.state == "not yet"
+    assert verdict.message == mistake.message
+    assert verdict.evidence is not None
+    args = exercise.cases[0]
+    answer = torch.as_tensor(mistake.implementation(*args))
+    if answer.shape == torch.as_tensor(exercise.reference(*args)).shape:
+        assert verdict.evidence.table is not None
+        assert "←" in repr(verdict)
+    assert ("<svg" in verdict._repr_html_()) == (exercise.objective is not None)
+
+    assert check(exercise.name, mistake.implementation) is exercise.reference
+    monkeypatch.setenv("ECE661_STRICT", "1")
+    with pytest.raises(NotSolvedError):
+        check(exercise.name, mistake.implementation)
+
+
+@each_exercise
+def test_mistakes_differ_from_each_other_on_the_cases(exercise):
+    messages = [mistake.message for mistake in exercise.mistakes]
+    assert len(set(messages)) == len(messages) >= 3
+    for one, other in combinations(exercise.mistakes, 2):
+        assert any(
+            not _same(
+                exercise, _call(one.implementation, args), other.implementation(*args)
+            )
+            for args in exercise.cases
+        )
+
+
+@each_exercise
+def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
+    for args in exercise.cases + exercise.edges:
+        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        assert all(t.dtype in (torch.float64, torch.bool) for t in tensors)
+        outcome = _call(exercise.reference, args)
+        assert outcome.error is None
+        assert outcome.changed is None
+        assert _same(exercise, outcome, exercise.reference(*args))
+
+
+@each_exercise
+def test_a_right_answer_in_single_precision_is_told_that_it_is_right(exercise):
+    def single(*args):
+        result = exercise.reference(*args)
+        return result.float() if isinstance(result, torch.Tensor) else result
+
+    verdict = _verdict(exercise, single)
+    expected = torch.as_tensor(exercise.reference(*exercise.cases[0]))
+    if expected.ndim:
+        assert verdict.state == "not yet"
+        assert "The values are right" in verdict.message
+        assert "torch.float32" in verdict.message
+    else:
+        assert verdict.state == "correct"  # a number is a number
