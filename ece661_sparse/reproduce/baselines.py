@@ -52,10 +52,10 @@ def han(
     net = run.base(model)
     total = sum(w.numel() for w in kernels(net).values())
 
-    def retrain(i: int) -> None:
-        _retrain(run, f"round{i}", net, last if i == rounds - 1 else epochs, **training)
+    def finish_round(i: int) -> None:
+        retrain(run, f"round{i}", net, last if i == rounds - 1 else epochs, **training)
 
-    prune_and_retrain(net, geometric_schedule(total, keep, rounds), retrain)
+    prune_and_retrain(net, geometric_schedule(total, keep, rounds), finish_round)
     return _outcome(net)
 
 
@@ -77,7 +77,7 @@ def lobs(
     net = run.base(model)
     batches = run.train.x.split(1000)
     prune_layers(net, input_hessians(net, batches, damping), keep, rounds=rounds)
-    _retrain(run, "retrain", net, epochs, **training)
+    retrain(run, "retrain", net, epochs, **training)
     return _outcome(net)
 
 
@@ -115,7 +115,7 @@ def admm(
     )
     distance = optimizer.distance()
     optimizer.project_()
-    _retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
+    retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     return _outcome(net, distance=round(distance, 4))
 
 
@@ -153,7 +153,7 @@ def dns(
         batch_size=batch_size,
         loss=_loss(training),
     )
-    _retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
+    retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     biases = [p for p in net.parameters() if p.ndim < 2]
     return _outcome(net, nonzero_biases=sum(int(b.count_nonzero()) for b in biases))
 
@@ -196,7 +196,7 @@ def srinivas(
 
     run.fit("gates", net, optimizer, epochs=epochs, batch_size=batch_size, loss=loss)
     remove_gates(net)
-    _retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
+    retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     return _outcome(net)
 
 
@@ -204,7 +204,7 @@ def _loss(training: Mapping[str, Any]) -> Any:
     return partial(F.cross_entropy, label_smoothing=training.get("smoothing", 0.0))
 
 
-def _retrain(
+def retrain(
     run: Run,
     stage: str,
     model: nn.Module,
