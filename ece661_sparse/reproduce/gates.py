@@ -30,7 +30,7 @@ ROWS = (
             },
             "full": {
                 "model": "lenet300",
-                "lam": {"fc1": 1.1e-6, "fc2": 1.6e-5, "fc3": 4e-4},
+                "lam": {"fc1": 1.1e-6, "fc2": 1.7e-5, "fc3": 4.5e-4},
                 "epochs": 50,
                 "retrain_epochs": 30,
                 "retrain_weight_decay": 5e-4,
