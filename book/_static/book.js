@@ -3,8 +3,13 @@ if (location.protocol === "file:") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 }
 
-// docutils puts entries of another role into its list of citations.
 document.addEventListener("DOMContentLoaded", () => {
+  // The theme's arrow that unfolds a part of the contents has no name.
+  for (const arrow of document.querySelectorAll("nav summary")) {
+    const title = arrow.closest("li").querySelector("a").textContent.trim();
+    arrow.setAttribute("aria-label", `Pages of ${title}`);
+  }
+  // docutils puts entries of another role into its list of citations.
   for (const entry of document.querySelectorAll("[role=list] > [role=doc-biblioentry]")) {
     entry.setAttribute("role", "listitem");
   }

@@ -28,7 +28,7 @@ from ece661_sparse.dynamic.exit_policies import Exits, Policy
 from ece661_sparse.proximal._checks import check_number
 
 BRANCHYNET_WEIGHTS = (1.0, 0.3)
-"""BranchyNet's weights for two exits: the early one counts more."""
+"""BranchyNet's weights for two exits, of which the early one counts more."""
 
 
 class MultiExit(nn.Module):

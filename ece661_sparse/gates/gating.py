@@ -63,7 +63,7 @@ class Gate(nn.Module, ABC):
 
     @abstractmethod
     def z(self) -> Tensor:
-        """The gates of one training step, shaped :attr:`shape`; differentiable."""
+        """The gates of one training step, shaped ``shape``; differentiable."""
 
     @abstractmethod
     def z_hat(self) -> Tensor:
@@ -84,7 +84,7 @@ class Gate(nn.Module, ABC):
 
     @torch.no_grad()
     def mask(self) -> Tensor:
-        """Which gates are open at test time, a boolean tensor of :attr:`shape`."""
+        """Which gates are open at test time, a boolean tensor of ``shape``."""
         return self.z_hat() != 0
 
     def extra_repr(self) -> str:

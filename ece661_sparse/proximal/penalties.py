@@ -82,7 +82,7 @@ class L0(Penalty):
         return self.lam * x.sign().abs()
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """Hard threshold, :func:`~.operators.prox_l0`."""
+        """Hard threshold, :func:`prox_l0`."""
         return operators.prox_l0(x, self.lam, step, out=out)
 
 
@@ -100,7 +100,7 @@ class L1(Penalty):
         return self.lam * x.abs()
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """Soft threshold, :func:`~.operators.prox_l1`."""
+        """Soft threshold, :func:`prox_l1`."""
         return operators.prox_l1(x, self.lam, step, out=out)
 
 
@@ -126,7 +126,7 @@ class Lq(Penalty):
         return torch.where(nonzero, self.lam * size**self.q, 0)
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """:func:`~.operators.prox_lq`."""
+        """:func:`prox_lq`."""
         return operators.prox_lq(x, self.lam, self.q, step, out=out)
 
 
@@ -160,7 +160,7 @@ class QShrinkage(Penalty):
         return lam**2 * (growth - torch.expm1((2 * q - 2) * log) / 2)
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """:func:`~.operators.prox_q_shrinkage`."""
+        """:func:`prox_q_shrinkage`."""
         return operators.prox_q_shrinkage(x, self.lam, self.q, step, out=out)
 
 
@@ -189,7 +189,7 @@ class SCAD(Penalty):
         return torch.where(size < lam, lam * size, bend)
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """:func:`~.operators.prox_scad`."""
+        """:func:`prox_scad`."""
         return operators.prox_scad(x, self.lam, self.a, step, out=out)
 
 
@@ -213,7 +213,7 @@ class MCP(Penalty):
         return self.lam * m - m**2 / (2 * self.gamma)
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """Firm threshold, :func:`~.operators.prox_mcp`."""
+        """Firm threshold, :func:`prox_mcp`."""
         return operators.prox_mcp(x, self.lam, self.gamma, step, out=out)
 
 
@@ -239,7 +239,7 @@ class Firm(Penalty):
         return self.lam * (m - m**2 / (2 * self.mu))
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """:func:`~.operators.prox_firm`."""
+        """:func:`prox_firm`."""
         return operators.prox_firm(x, self.lam, self.mu, step, out=out)
 
 
@@ -264,7 +264,7 @@ class L0Ball(Penalty):
         return torch.where(inside, 0.0, torch.inf).to(x.dtype)
 
     def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
-        """Keep the n largest magnitudes, :func:`~.projections.project_top_n`."""
+        """Keep the n largest magnitudes, :func:`project_top_n`."""
         return project_top_n(x, self.n, out=out)
 
     def prox_(

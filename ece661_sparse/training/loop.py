@@ -64,8 +64,8 @@ def train(
         evaluate: ``evaluate(model)`` returns numbers to add to the epoch's record.
 
     Returns:
-        A dictionary per epoch: ``epoch`` (from 1), ``loss`` (mean over the epoch's
-        images), and what ``evaluate`` returned.
+        One dictionary for each epoch, with ``epoch`` (from 1), ``loss`` (mean over the
+        epoch's images) and what ``evaluate`` returned.
 
     Raises:
         ValueError: ``epochs`` or ``batch_size`` below 1; a checkpoint that is

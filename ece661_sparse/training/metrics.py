@@ -74,12 +74,12 @@ class SparsityReport:
 
     @property
     def ratio(self) -> float:
-        """The table's "Non-zero Ratio", as a fraction."""
+        """Non-zero weights as a fraction, the table's "Non-zero Ratio"."""
         return self.nonzero / self.total
 
     @property
     def compression(self) -> float:
-        """The table's "Compress Ratio": weights for every non-zero one."""
+        """Weights for every non-zero one, the table's "Compress Ratio"."""
         return self.total / self.nonzero if self.nonzero else float("inf")
 
     def __str__(self) -> str:

@@ -57,8 +57,11 @@ PALETTES = {
         "channel_gating": "#D55E00",
         "dynamic_conv": "#4AA3D8",
     },
+    "synthesis": {"compact": "#0072B2", "csr": "#D55E00"},
 }
+"""One colour for each method, by part of the lecture."""
 COLORS = {name: colour for part in PALETTES.values() for name, colour in part.items()}
+"""The colour of every method, in all figures."""
 
 _STYLE: dict[Any, Any] = {
     "figure.figsize": (5.6, 3.5),  # at phone width its 12 pt are still 10 px

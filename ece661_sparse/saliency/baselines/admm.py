@@ -31,7 +31,7 @@ class ADMM(Adam):
     r"""Adam on the augmented loss, with the updates of Z and U every so many steps.
 
     The kernels of a parameter group share ``keep`` places: one group of all layers
-    makes it a global budget, :func:`~.layers.layer_groups` one for each layer, as
+    makes it a global budget, :func:`layer_groups` one for each layer, as
     published. Biases are trained, and neither projected nor counted.
 
     After the first step, which nothing pulls yet, Z starts at the projection of W, and

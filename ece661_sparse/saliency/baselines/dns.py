@@ -50,7 +50,7 @@ class DNS(SGD):
 
     Every group with a ``c`` is one layer in the sense of the paper: its weights and
     its biases have one threshold, taken from their magnitudes at the first step, and
-    biases are cut like weights (:func:`~.layers.layer_groups` makes such groups).
+    biases are cut like weights (:func:`layer_groups` makes such groups).
     Masks are updated with probability :math:`(1 + \gamma k)^{-\text{power}}` at step
     k, layer by layer: often at first, then seldom. The draw comes from ``generator``
     (on the CPU), or from torch's global one, which a checkpoint restores.
