@@ -39,11 +39,12 @@ CARD = (
 
 
 def number(value: float) -> str:
-    """Four digits, with rounding noise and the sign of zero removed."""
+    """Four digits, a count all of its own; without rounding noise or a sign of zero."""
     if not math.isfinite(value):
         return str(float(value))
-    rounded = round(value, 6) if abs(value) < 1e6 else value
-    return f"{rounded + 0.0:.4g}"
+    rounded = (round(value, 6) if abs(value) < 1e6 else value) + 0.0
+    is_count = rounded == int(rounded) and abs(rounded) < 1e9
+    return f"{rounded:.0f}" if is_count else f"{rounded:.4g}"
 
 
 @dataclass(frozen=True)

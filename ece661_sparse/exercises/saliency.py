@@ -116,8 +116,8 @@ PREDICTED_LOSS = Exercise(
         Mistake(
             lambda loss, grad, w: loss + grad * w,
             "The sign is the slide's, and it is wrong there: the step to zero is "
-            "0 − w, so the loss changes by −g·w. Uphill weights make the loss fall "
-            "when they go.",
+            "0 − w, so the loss changes by −g·w. Where the loss rises with the weight "
+            "(g·w > 0), removing the weight makes it fall.",
         ),
         Mistake(
             lambda loss, grad, w: loss + (grad * w).abs(),

@@ -454,6 +454,8 @@ def test_contrast_is_aa_on_light_grey_and_dark_pages(page, text, state):
         (0.1 + 0.2, "0.3"),
         (1 / 3, "0.3333"),
         (2.0, "2"),
+        (116424.0, "116424"),
+        (116424.5, "1.164e+05"),
         (1e300, "1e+300"),
         (float("inf"), "inf"),
         (float("nan"), "nan"),
