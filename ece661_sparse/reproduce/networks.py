@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ece661_sparse.models import LeNet5, LeNet300
@@ -39,6 +41,7 @@ def sgd_cosine(
     lr: float,
     batch_size: int,
     weight_decay: float = 5e-4,
+    label_smoothing: float = 0.0,
 ) -> None:
     """SGD with Nesterov momentum, the learning rate falling to zero as a cosine."""
     optimizer = torch.optim.SGD(
@@ -50,6 +53,7 @@ def sgd_cosine(
         optimizer,
         epochs=epochs,
         batch_size=batch_size,
+        loss=partial(F.cross_entropy, label_smoothing=label_smoothing),
         scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
     )
 
@@ -70,7 +74,12 @@ NETWORKS = {
         sgd_cosine,
         {
             "quick": {"epochs": 15, "lr": 0.03, "batch_size": 64},
-            "full": {"epochs": 12, "lr": 0.02, "batch_size": 64},
+            "full": {
+                "epochs": 15,
+                "lr": 0.02,
+                "batch_size": 64,
+                "label_smoothing": 0.1,
+            },
         },
     ),
 }
