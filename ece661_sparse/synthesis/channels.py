@@ -1,4 +1,4 @@
-r"""Channels taken out of a network with shortcuts, which :func:`compact` refuses.
+r"""Channels taken out of a network with shortcuts, which ``compact`` refuses.
 
 In a residual network :math:`y = F(x) + s(x)` a channel of :math:`y` belongs to every
 layer that adds to it or reads it: it can go from all of them, or from none. Which

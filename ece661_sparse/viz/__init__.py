@@ -38,12 +38,14 @@ from ece661_sparse.viz.saliency import (
     explore_splicing,
     explore_taylor,
 )
+from ece661_sparse.viz.synthesis import draw_dead_units, explore_dead_units
 
 __all__ = [
     "COLORS",
     "PALETTES",
     "Frames",
     "draw_batch_shaping",
+    "draw_dead_units",
     "draw_early_exit",
     "draw_hard_concrete",
     "draw_hardening",
@@ -55,6 +57,7 @@ __all__ = [
     "draw_taylor",
     "draw_trimmed",
     "explore_batch_shaping",
+    "explore_dead_units",
     "explore_early_exit",
     "explore_hard_concrete",
     "explore_hardening",

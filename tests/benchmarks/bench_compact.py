@@ -1,9 +1,9 @@
 """What is left of 300x and 60x as time: the committed networks, compact against dense.
 
-Most zeros of the 300x LeNet-5 lie scattered in small kernels and save nothing. Dense
-maps and units cost 288k and 1.6M multiplications in the convolutions, those that are
-left 173k and 461k: the bars say what that and a layout that suits it are worth, and
-what remains against a dense network that is given the layout, too.
+Most zeros of the 300x LeNet-5 lie scattered in small kernels and save nothing: maps and
+units that are left need a third of the dense network's multiplications. The bars say
+what that and a layout that suits it are worth, and what remains against a dense network
+that is given the layout, too.
 """
 
 from __future__ import annotations

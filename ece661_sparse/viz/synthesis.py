@@ -1,0 +1,73 @@
+"""Explorers of Part V: which zeros save time."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+
+from ece661_sparse.viz.explorers import explorer, slider
+from ece661_sparse.viz.figures import COLORS
+
+UNITS = 200
+
+
+def draw_dead_units(log_density: float, inputs: int, unevenness: float) -> Figure:
+    r"""How many of 200 units lose all their weights at this density?
+
+    The weights that stay are drawn at random, for each unit at a rate of its own,
+    :math:`d\, e^{s g} / \text{mean}` with a normal :math:`g`. At the same rate for
+    all a unit dies with probability :math:`(1 - d)^n`.
+
+    Args:
+        log_density: :math:`\log_{10} d`, the share of weights that stay.
+        inputs: n, the weights of each unit.
+        unevenness: s; 0 treats all units alike.
+    """
+    generator = torch.Generator().manual_seed(0)
+    skill = torch.randn(UNITS, 1, generator=generator, dtype=torch.float64)
+    noise = torch.rand(UNITS, inputs, generator=generator, dtype=torch.float64)
+    share = (unevenness * skill).softmax(0) * UNITS
+
+    def dead(log_density: float) -> float:
+        """Expected share of the units that have no weight left."""
+        rates = (share * 10**log_density).clamp(max=1)
+        return 100 * ((1 - rates) ** inputs).mean().item()
+
+    kept = noise < (share * 10**log_density).clamp(max=1)
+    kept = kept[kept.sum(1).argsort(descending=True)]
+    gone = int((~kept.any(1)).sum())
+    picture = torch.ones(UNITS, inputs, 3)
+    picture[~kept.any(1)] = torch.tensor([0.8, 0.89, 0.94])
+    picture[kept] = 0.25
+
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.6))
+    left.imshow(picture.numpy(), aspect="auto", interpolation="nearest")
+    left.grid(False)
+    left.set(
+        xlabel="input",
+        ylabel="unit, fullest first",
+        title=f"{kept.double().mean():.1%} left, {gone} of {UNITS} units gone",
+    )
+    left.title.set_fontsize(11)
+    places = torch.linspace(-3, 0, 61, dtype=torch.float64)
+    right.plot(10**places, [dead(p) for p in places.tolist()], color=COLORS["compact"])
+    right.plot(10**log_density, 100 * gone / UNITS, "o", color="black")
+    right.set(
+        xscale="log",
+        ylim=(-3, 103),
+        xlabel="share of weights left",
+        ylabel="units gone (%)",
+    )
+    return fig
+
+
+def explore_dead_units() -> widgets.Widget:
+    """Density, fan-in and unevenness: when do scattered zeros empty whole units?"""
+    return explorer(
+        draw_dead_units,
+        log_density=slider("log₁₀ left", -3.0, 0.0, -2.0),
+        inputs=widgets.IntSlider(300, min=5, max=800, step=5, description="inputs"),
+        unevenness=slider("unevenness", 0.0, 3.0, 0.0),
+    )
