@@ -203,14 +203,14 @@ def _fold_constants(chain: list[nn.Module]) -> None:
             value = bias.where(~module.weight.flatten(1).any(1), torch.nan)
         elif value is not None and isinstance(module, ACTIVATIONS):
             value = module(value)
-        elif value is not None and _pads(module):
+        elif value is not None and _changes_constants(module):
             value = value.where(value == 0, torch.nan)
 
 
 def _absorb(layer: Layer, value: Tensor) -> None:
     """What constant inputs add goes into the bias, and their weights go."""
     value = _spread(value, layer)
-    if _pads(layer):  # not constant at the border, except for zero
+    if _changes_constants(layer):  # not constant at the border, except for zero
         value = value.where(value == 0, torch.nan)
     constant = ~value.isnan()
     columns = layer.weight.flatten(2).sum(2) if layer.weight.ndim > 2 else layer.weight
@@ -250,11 +250,13 @@ def _spread(per_unit: Tensor, after: Layer) -> Tensor:
     return per_unit.repeat_interleave(after.weight.shape[1] // len(per_unit))
 
 
-def _pads(module: nn.Module) -> bool:
-    """Whether zeros from outside may enter what the module computes."""
+def _changes_constants(module: nn.Module) -> bool:
+    """Whether a constant other than zero may come out of it as something else."""
     if isinstance(module, nn.Conv2d):
         return module.padding not in ("valid", (0, 0))
-    return isinstance(module, nn.AvgPool2d) and module.padding not in (0, (0, 0))
+    if isinstance(module, nn.AvgPool2d):
+        return module.padding not in (0, (0, 0)) or module.divisor_override is not None
+    return False
 
 
 # --- what is faster --------------------------------------------------------------

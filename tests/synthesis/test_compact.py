@@ -190,6 +190,24 @@ def test_a_constant_before_a_padding_stays_unless_it_is_zero():
     assert compact(model)[0].out_channels == 1
 
 
+@pytest.mark.parametrize(
+    ("pool", "kept"),
+    [
+        (nn.AvgPool2d(2), 1),
+        (nn.AvgPool2d(2, padding=1), 2),
+        (nn.AvgPool2d(2, divisor_override=1), 2),
+        (nn.MaxPool2d(3, padding=1), 1),  # pads with minus infinity
+    ],
+)
+def test_a_constant_goes_through_a_pooling_that_leaves_it(pool, kept):
+    model = nn.Sequential(nn.Conv2d(8, 2, 3), pool, nn.Conv2d(2, 1, 2))
+    with torch.no_grad():
+        model[0].weight[0], model[0].bias[0] = 0, 1.0
+    small, x = compact(model), torch.randn(2, 8, 8, 8)
+    assert small[0].out_channels == kept
+    assert torch.allclose(small(x), model(x), atol=1e-6)
+
+
 def test_units_that_nobody_reads_go_and_those_that_fed_them():
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 2))
     with torch.no_grad():
