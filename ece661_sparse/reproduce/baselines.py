@@ -37,7 +37,7 @@ from ece661_sparse.saliency.baselines import (
 def han(
     run: Run,
     model: str,
-    keep: int,
+    keep: int | Mapping[str, int],
     rounds: int,
     epochs: int,
     last: int,
@@ -46,16 +46,26 @@ def han(
     """Prune by magnitude over the layer's deviation, ``epochs`` after each round.
 
     Args:
-        keep: weights left after the last round, of all layers together.
+        keep: weights left after the last round, of all layers together, or of each.
         last: epochs after the last round.
     """
     net = run.base(model)
-    total = sum(w.numel() for w in kernels(net).values())
+    sizes = {name: w.numel() for name, w in kernels(net).items()}
+    budgets: list[int | Mapping[str, int]] = []
+    if isinstance(keep, Mapping):
+        columns = {
+            f"{name}.weight": geometric_schedule(sizes[f"{name}.weight"], n, rounds)
+            for name, n in keep.items()
+        }
+        for row in zip(*columns.values(), strict=True):
+            budgets.append(dict(zip(columns, row, strict=True)))
+    else:
+        budgets += geometric_schedule(sum(sizes.values()), keep, rounds)
 
     def finish_round(i: int) -> None:
         retrain(run, f"round{i}", net, last if i == rounds - 1 else epochs, **training)
 
-    prune_and_retrain(net, geometric_schedule(total, keep, rounds), finish_round)
+    prune_and_retrain(net, budgets, finish_round)
     return _outcome(net)
 
 

@@ -4,8 +4,8 @@ A weight goes if it is small for its layer:
 
 .. math:: |w| \le q \cdot \operatorname{std}(\text{the layer's weights})
 
-with one quality parameter :math:`q` for all layers. What is left is trained on, and
-can then lose more than it could have lost at once.
+with one quality parameter :math:`q` for all layers, or one for each. What is left is
+trained on, and can then lose more than it could have lost at once.
 
 Han et al., "Learning both Weights and Connections for Efficient Neural Networks",
 NeurIPS 2015.
@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ece661_sparse.proximal._checks import check_count, check_number
-from ece661_sparse.saliency.masks import apply_mask, global_mask, keep_zeros, kernels
+from ece661_sparse.saliency.masks import (
+    apply_mask,
+    global_mask,
+    keep_zeros,
+    kernels,
+    layerwise_mask,
+)
 
 
 def standardised_magnitude(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -50,16 +56,23 @@ def quality_mask(weights: Mapping[str, Tensor], quality: float) -> dict[str, Ten
     return {name: score > quality for name, score in scores.items()}
 
 
-def budget_mask(weights: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
-    r"""The quality mask that keeps exactly ``keep`` weights of all layers together.
+def budget_mask(
+    weights: Mapping[str, Tensor], keep: int | Mapping[str, int]
+) -> dict[str, Tensor]:
+    r"""The quality mask that keeps exactly ``keep`` weights.
 
     Raising :math:`q` removes weights in the order of :math:`|w| / \operatorname{std}`,
-    so a budget is a global ranking of that number.
+    so a budget is a ranking of that number: a global one for one number ``keep``; for
+    a number for each layer, by name, every layer has a :math:`q` of its own.
 
     Raises:
-        ValueError: ``keep`` is not between 0 and the number of weights.
+        ValueError: ``keep`` is not between 0 and the number of weights, or lacks a
+            layer.
     """
-    return global_mask(standardised_magnitude(weights), keep)
+    scores = standardised_magnitude(weights)
+    if isinstance(keep, Mapping):
+        return layerwise_mask(scores, keep)
+    return global_mask(scores, keep)
 
 
 def geometric_schedule(total: int, keep: int, rounds: int) -> list[int]:
@@ -77,13 +90,16 @@ def geometric_schedule(total: int, keep: int, rounds: int) -> list[int]:
 
 
 def prune_and_retrain(
-    model: nn.Module, budgets: Iterable[int], retrain: Callable[[int], None]
+    model: nn.Module,
+    budgets: Iterable[int | Mapping[str, int]],
+    retrain: Callable[[int], None],
 ) -> None:
     """Iterative pruning in place, one round for each budget.
 
     Args:
         model: trained already.
-        budgets: weights to keep after each round; :func:`geometric_schedule`.
+        budgets: weights to keep after each round, of all layers together
+            (:func:`geometric_schedule`) or of each, by name.
         retrain: ``retrain(i)`` trains the model after the pruning of round i, counted
             from 0. Pruned weights stay at zero meanwhile.
 

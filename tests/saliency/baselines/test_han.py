@@ -102,6 +102,17 @@ def test_zeros_stay_while_the_rest_is_retrained():
     assert seen == [(0, 50_000), (1, 9_000)]
 
 
+def test_a_budget_for_each_layer_keeps_its_largest():
+    layers = weights()
+    keep = {name: 3 + i for i, name in enumerate(layers)}
+    masks = budget_mask(layers, keep)
+    for name, w in layers.items():
+        assert int(masks[name].sum()) == keep[name]
+        assert w[masks[name]].abs().min() >= w[~masks[name]].abs().max()
+    with pytest.raises(ValueError, match="keep must name the layers"):
+        budget_mask(layers, {})
+
+
 def test_refusals():
     with pytest.raises(ValueError, match=r"quality .*>= 0"):
         quality_mask(weights(), -0.1)
