@@ -41,6 +41,11 @@ def notebooks(book: Path = TOOLS.parent) -> list[Path]:
     ]
 
 
+def chapters() -> list[Path]:
+    """The notebooks that teach; those of the appendix only run."""
+    return [path for path in notebooks() if path.parent.name != "appendix"]
+
+
 def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 

@@ -23,6 +23,7 @@ PACKAGES = (
     "saliency.baselines",
     "gates",
     "dynamic",
+    "synthesis",
     "models",
     "training",
     "exercises",

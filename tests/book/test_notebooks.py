@@ -1,4 +1,4 @@
-"""Every chapter has the same anatomy, and is stored as `make refresh` stores it."""
+"""Chapters have one anatomy; notebooks are stored as `make refresh` stores them."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from conftest import ROOT
-from refresh import BOOTSTRAP, normalise, notebooks, tags
+from refresh import BOOTSTRAP, chapters, normalise, notebooks, tags
 
 from ece661_sparse.exercises import exercises
 
@@ -62,6 +62,7 @@ def test_its_tags(code):
     assert sum("nbval-ignore-output" in tags(cell) for cell in code) <= MOST_IGNORED
 
 
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem, indirect=True)
 def test_it_has_something_to_move_to_explore_and_to_solve(code):
     assert html_of(code).select("input[type=range]")
     assert any("live" in tags(c) and "explore_" in c.source for c in code)
@@ -84,9 +85,9 @@ def test_its_outputs(code):
     assert not [o for o in outputs if "image/png" in o.get("data", {})]
 
 
-def test_every_image_has_an_alternative_text(notebook, code):
+def test_every_image_has_an_alternative_text(path, notebook, code):
     images = html_of(code).find_all("img")
-    assert images
+    assert images or path not in chapters()
     assert all(len(image.get("alt", "")) > 10 for image in images)
     prose = "".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     assert not re.search(r"!\[\s*\]", prose)

@@ -5,7 +5,7 @@ import re
 
 import nbformat
 import pytest
-from refresh import execute, notebooks
+from refresh import chapters, execute
 
 from ece661_sparse.exercises import exercises, solution_source
 
@@ -31,7 +31,7 @@ def _is_stub(function):
     )
 
 
-@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
 def test_solutions_pass_in_their_chapter(path, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -49,7 +49,7 @@ def test_solutions_pass_in_their_chapter(path, tmp_path, monkeypatch):
 
 def test_every_exercise_is_posed_once_with_its_own_names():
     posed = []
-    for path in notebooks():
+    for path in chapters():
         for cell in nbformat.read(path, as_version=4).cells:
             if "raise NotImplementedError" in cell.source:
                 (names,) = CHECK.findall(cell.source)

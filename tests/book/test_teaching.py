@@ -1,0 +1,25 @@
+"""The teaching guide says of each chapter what the chapter says of itself."""
+
+import re
+
+import nbformat
+import pytest
+from conftest import ROOT
+from refresh import chapters
+
+GUIDE = nbformat.read(ROOT / "book" / "appendix" / "teaching.ipynb", as_version=4)
+PROSE = "\n".join(c.source for c in GUIDE.cells if c.cell_type == "markdown")
+MINUTES = dict(re.findall(r"^\| \{doc\}`\.\./\w+/(\w+)` \| (\d+) \|", PROSE, re.M))
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_every_chapter_is_in_the_guide_with_its_own_minutes(path):
+    title = nbformat.read(path, as_version=4).cells[0].source
+    (minutes,) = re.findall(r"\*\*Time\*\* \| (\d+) minutes to read", title)
+    assert MINUTES[path.stem] == minutes
+
+
+def test_every_question_has_a_hidden_answer():
+    questions = re.findall(r"^\*\*(\d+)\.\*\* \(\d+ min\)", PROSE, re.MULTILINE)
+    assert questions == [str(n) for n in range(1, len(questions) + 1)]
+    assert PROSE.count("<details><summary>Answer</summary>\n\n") == len(questions)
