@@ -8,7 +8,7 @@ In a chapter::
     soft_threshold = check("soft_threshold", soft_threshold)
 """
 
-from ece661_sparse.exercises import dynamic, gates, proximal, saliency
+from ece661_sparse.exercises import dynamic, gates, proximal, saliency, synthesis
 from ece661_sparse.exercises.checker import (
     Exercise,
     Mistake,
@@ -20,7 +20,7 @@ from ece661_sparse.exercises.checker import (
     solution_source,
 )
 
-for part in (proximal, saliency, gates, dynamic):
+for part in (proximal, saliency, gates, dynamic, synthesis):
     register(part.EXERCISES)
 
 __all__ = [
