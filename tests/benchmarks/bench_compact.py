@@ -9,6 +9,7 @@ that is given the layout, too.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -33,6 +34,37 @@ def inference(model: nn.Module, x: Tensor) -> Callable[[], None]:
     return run
 
 
+class CSRLinear(nn.Module):
+    """W x + b for images in columns, W in CSR."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.W = layer.weight.detach().to_sparse_csr()
+        self.b = layer.bias.detach()[:, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.b, self.W, x)
+
+
+class Columns(nn.Module):
+    """A chain on images in columns."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.chain = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.chain(x.flatten(1).T).T
+
+
+def scattered(rows: int, columns: int, density: float) -> nn.Linear:
+    """A layer with so many non-zeros, anywhere."""
+    layer = nn.Linear(columns, rows)
+    keep = torch.rand(rows, columns, generator=torch.Generator().manual_seed(0))
+    layer.weight.data *= keep < density
+    return layer
+
+
 def bars() -> list[Bar | Figure]:
     """Five times at batch 256 against the network as trained, on any layout more."""
     folder = results_folder() / "table1"
@@ -40,6 +72,15 @@ def bars() -> list[Bar | Figure]:
     lenet300 = load_sparse(folder / "gsm-lenet300-60x.safetensors", LeNet300()).eval()
     small, fast = compact(lenet5), copy.deepcopy(lenet5)
     fast.to(memory_format=torch.channels_last)
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor")
+    in_csr = Columns(
+        CSRLinear(lenet300.fc1),
+        nn.ReLU(),
+        CSRLinear(lenet300.fc2),
+        nn.ReLU(),
+        CSRLinear(lenet300.fc3),
+    )
+    one_layer = scattered(300, 784, 0.01)
     x = torch.rand(256, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     dense_bytes = sum(p.numel() * p.itemsize for p in lenet5.parameters())
 
@@ -62,6 +103,14 @@ def bars() -> list[Bar | Figure]:
             lenet300,
             256,
             2,
+        ),
+        bar("LeNet-300 at 60x: CSR against dense", in_csr, lenet300, 256, 3),
+        bar(
+            "One layer at 1 %: CSR against dense",
+            Columns(CSRLinear(one_layer)),
+            nn.Sequential(nn.Flatten(), one_layer),
+            256,
+            5,
         ),
         Figure(
             "LeNet-5 at 300x: bytes of the file, compact and sparse / dense",
