@@ -114,10 +114,10 @@ ROWS = (
             },
             "full": {
                 "model": "lenet5",
-                "lam": 1e-5,
+                "lam": 4.5e-6,
                 "rounds": 2,
                 "epochs": 6,
-                "retrain_epochs": 5,
+                "retrain_epochs": 10,
                 "lr": 0.02,
                 "batch_size": 128,
                 "retrain_lr": 0.02,

@@ -118,11 +118,12 @@ ROWS = (
         settings=_settings(
             {
                 "model": "lenet300",
-                "c": {"fc1": 2.0, "fc2": 2.0, "fc3": 1.0},
+                "c": {"fc1": 8.3, "fc2": 4.0, "fc3": 1.0},
                 "gamma": 1e-4,
-                "epochs": 20,
+                "epochs": 60,
                 "lr": 0.05,
                 "retrain_epochs": 30,
+                "weight_decay": 5e-4,
             },
             c={"fc1": 6.0, "fc2": 3.5, "fc3": 1.0},
             epochs=10,
