@@ -12,7 +12,7 @@ export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint refresh bench address clean
+.PHONY: help book pdf serve lab test lint refresh bench address clean
 
 help:            ## list the verbs
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 book: $(READY)   ## build the book (warnings are errors) and say where it is
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "Open file://$(CURDIR)/$(BOOK)"
+
+pdf: book        ## the book as one PDF, _build/book.pdf (needs Chromium)
+	$(BIN)/python book/_tools/pdf.py
 
 serve: book      ## build, then serve the book at http://localhost:8000
 	$(BIN)/python -m http.server $(PORT) --directory _build/html

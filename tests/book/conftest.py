@@ -1,7 +1,6 @@
 """The built book, a server for it, and a browser without a network."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,8 +11,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_tools"))
+import chromium
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
 
 
 @pytest.fixture(scope="session")
@@ -51,30 +52,29 @@ def server(html):
 
 
 @pytest.fixture(scope="session")
-def browser():
+def executable() -> str:
     """Chromium from the machine; without one the tests skip, or fail where required."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    executable = os.environ.get("CHROMIUM") or next(
-        filter(None, map(shutil.which, names)), None
-    )
-    if executable is None:
-        sentence = (
-            "no Chromium found: install one (on Debian `apt-get install chromium`, "
-            "anywhere `playwright install chromium` and CHROMIUM=/path/to/it)"
-        )
+    path = chromium.find()
+    if path is None:
         if os.environ.get("ECE661_REQUIRE_BROWSER") == "1":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+            pytest.fail(chromium.NOT_FOUND)
+        pytest.skip(chromium.NOT_FOUND)
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(executable):
+    """One browser for all pages."""
     from playwright.sync_api import sync_playwright
 
     quiet = ("background-networking", "component-update", "sync", "gpu")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
+        launched = playwright.chromium.launch(
             executable_path=executable,
             args=["--no-sandbox", *(f"--disable-{name}" for name in quiet)],
         )
-        yield chromium
-        chromium.close()
+        yield launched
+        launched.close()
 
 
 class Visit:

@@ -1,0 +1,24 @@
+"""The PDF edition: every page of the book, in its order, with an outline."""
+
+import pdf
+from pypdf import PdfReader
+
+
+def test_every_page_of_the_table_of_contents_is_printed(html):
+    names = [name for _, name in pdf.pages()]
+    assert names[0] == "book/intro"
+    assert len(set(names)) == len(names) > 12
+    assert all((html / f"{name}.html").exists() for name in names)
+
+
+def test_a_page_is_text_with_its_place_in_the_outline(html, executable, tmp_path):
+    assert executable
+    wanted = [("", "book/intro"), ("The end", "book/appendix/notation")]
+    pdf.write(html, tmp_path / "book.pdf", wanted)
+    book = PdfReader(tmp_path / "book.pdf")
+    intro, part, sections = book.outline
+    assert part.title == "The end"
+    assert [item.title for item in sections] == ["Notation"]
+    at = book.get_destination_page_number(sections[0])
+    assert 0 == book.get_destination_page_number(intro) < at
+    assert "One meaning for each symbol" in book.pages[at].extract_text()
