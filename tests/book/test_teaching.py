@@ -8,7 +8,7 @@ from conftest import ROOT
 from refresh import chapters
 
 GUIDE = nbformat.read(ROOT / "book" / "appendix" / "teaching.ipynb", as_version=4)
-PROSE = "\n".join(c.source for c in GUIDE.cells if c.cell_type == "markdown")
+PROSE = "\n\n".join(c.source for c in GUIDE.cells if c.cell_type == "markdown")
 MINUTES = dict(re.findall(r"^\| \{doc\}`\.\./\w+/(\w+)` \| (\d+) \|", PROSE, re.M))
 
 
@@ -22,4 +22,6 @@ def test_every_chapter_is_in_the_guide_with_its_own_minutes(path):
 def test_every_question_has_a_hidden_answer():
     questions = re.findall(r"^\*\*(\d+)\.\*\* \(\d+ min\)", PROSE, re.MULTILINE)
     assert questions == [str(n) for n in range(1, len(questions) + 1)]
+    # A blank line ends the HTML; without it the next question stays raw text.
+    assert not re.search(r"</details>\n(?!\n|$)", PROSE)
     assert PROSE.count("<details><summary>Answer</summary>\n\n") == len(questions)
