@@ -7,8 +7,8 @@ no longer there, and in a chain of layers two kinds of unit can go:
   the next layer's bias takes it over, :math:`b' \leftarrow b' + W'_{:,j}\, c`;
 - one that the next layer does not read, :math:`W'_{:,j} = 0`.
 
-Zeros scattered in the tensors that remain save nothing more: see the book's chapter
-"From zeros to speed" for what is left of a pruning ratio.
+Zeros scattered in the tensors that remain save nothing in a dense product: see the
+book's chapter "From zeros to speed" for what is left of a pruning ratio.
 """
 
 from collections.abc import Iterator
