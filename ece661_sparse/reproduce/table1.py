@@ -247,12 +247,15 @@ ROWS = (
         settings=_settings(
             {
                 "model": "lenet5",
-                "c": {"conv1": 1.0, "conv2": 3.0, "fc1": 4.0, "fc2": 2.5},
+                "c": {"conv1": 1.0, "conv2": 3.4, "fc1": 7.2, "fc2": 2.6},
                 "gamma": 1e-4,
-                "epochs": 8,
+                "epochs": 12,
                 "lr": 0.02,
-                "retrain_epochs": 8,
-            }
+                "retrain_epochs": 12,
+                "weight_decay": 5e-4,
+            },
+            epochs=8,
+            retrain_epochs=8,
         ),
     ),
     Row(
