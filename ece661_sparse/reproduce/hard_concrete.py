@@ -44,10 +44,9 @@ def hard_concrete(
     label_smoothing: float = 0.1,
     retrain_lr: float = 0.05,
     retrain_weight_decay: float = 0.0,
-    groups: str = "unit",
 ) -> Outcome:
-    """Gates on every layer of a LeNet; ``lam`` is λ by the layer's name."""
-    network = gate(run.base(model), partial(HardConcrete, log_alpha=log_alpha), groups)
+    """Group gates on every layer of a LeNet; ``lam`` is λ by the layer's name."""
+    network = gate(run.base(model), partial(HardConcrete, log_alpha=log_alpha), "unit")
     smoothed = partial(F.cross_entropy, label_smoothing=label_smoothing)
     found = gates(network)
 

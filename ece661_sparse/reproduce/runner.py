@@ -125,8 +125,7 @@ def _run_seed(
             with FileLock(folder.parent / "results.lock"):
                 # Another process may have finished another seed in the meantime.
                 result = merged(_done(row, options), new)
-                if row.keep_weights and result["seeds"][0] == seed:
-                    # the weights first: the JSON names them
+                if result["seeds"][0] == seed:  # the weights first: the JSON names them
                     save_sparse(model, weights_path(options.out, row))
                 write_result(options.out, row, result)
             shutil.rmtree(folder)
