@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def train(
     progress: bool | str = True,
     checkpoint: Checkpoint | None = None,
     evaluate: Callable[[nn.Module], dict[str, Any]] | None = None,
+    augment: Callable[[Tensor], Tensor] | None = None,
+    autocast: torch.dtype | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``model`` on ``images`` and return one record per epoch.
 
@@ -62,6 +65,10 @@ def train(
         checkpoint: written after every epoch. If it exists, the run continues from
             it, and ends with the same bits as a run that was never stopped.
         evaluate: ``evaluate(model)`` returns numbers to add to the epoch's record.
+        augment: ``augment(x)`` returns a changed copy of a batch of images; its random
+            numbers come from torch's global generators, which the checkpoint keeps.
+        autocast: compute logits and loss in this dtype (``torch.bfloat16``) where
+            ``torch.autocast`` finds it safe; weights and optimizer stay as they are.
 
     Returns:
         One dictionary for each epoch, with ``epoch`` (from 1), ``loss`` (mean over the
@@ -80,6 +87,8 @@ def train(
         history = _resume(checkpoint, model, optimizer, scheduler, run, epochs)
 
     steps = -(-len(images) // batch_size)
+    device = images.x.device.type
+    precision = torch.autocast(device, autocast) if autocast else nullcontext()
     with tqdm(
         desc=progress if isinstance(progress, str) else None,
         total=epochs * steps,
@@ -92,7 +101,10 @@ def train(
             for index in batches(images, batch_size, seed, epoch):
                 optimizer.zero_grad()
                 x, y = images.x.index_select(0, index), images.y[index]
-                objective = loss(model(x), y)
+                if augment is not None:
+                    x = augment(x)
+                with precision:
+                    objective = loss(model(x), y)
                 objective.backward()
                 optimizer.step()
                 total += objective.detach() * len(index)
