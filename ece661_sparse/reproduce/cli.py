@@ -17,25 +17,25 @@ from ece661_sparse.reproduce.rows import TABLES, Row, check_known, load_table
 from ece661_sparse.reproduce.runner import Options, run_row
 from ece661_sparse.reproduce.verify import verification_table, verify_row
 from ece661_sparse.training.data import cache_folder, current_profile
+from ece661_sparse.training.distributed import GO_ON, processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    device = torch.device(options.device or _best_device())
     try:
-        return _reproduce(options)
+        with processes(device):
+            return _reproduce(options, device)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "\nStopped. The same command goes on from the last finished epoch.",
-            file=sys.stderr,
-        )
+        print(f"\nStopped. {GO_ON}", file=sys.stderr)
         return 130
 
 
-def _reproduce(options: argparse.Namespace) -> int:
+def _reproduce(options: argparse.Namespace, device: torch.device) -> int:
     if options.list or options.table is None:
         return _list(options.table)
     rows = load_table(options.table)
@@ -43,7 +43,6 @@ def _reproduce(options: argparse.Namespace) -> int:
         check_known("row", name, [row.name for row in rows])
     if options.row:
         rows = tuple(row for row in rows if row.name in options.row)
-    device = torch.device(options.device or _best_device())
     profile = options.profile or current_profile()
     if options.verify:
         return _verify(rows, options.out or results_folder(), device)

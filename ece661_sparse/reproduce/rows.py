@@ -22,7 +22,6 @@ from textwrap import dedent
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import nn
 from torch.optim import Optimizer
 
@@ -30,6 +29,7 @@ from ece661_sparse.reproduce.networks import NETWORKS
 from ece661_sparse.saliency.masks import keep_zeros
 from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.checkpoint import replacing
+from ece661_sparse.training.distributed import locked, rank
 
 TABLES = ("table1", "gates", "dynamic")
 """The tables that ``reproduce`` knows, each a module of this package."""
@@ -208,7 +208,7 @@ class Run:
         run = replace(self, folder=folder, label=f"{name} seed {self.seed}")
         folder.mkdir(parents=True, exist_ok=True)
         self.clock.tick()
-        with FileLock(folder / "lock"):  # another row may want it at the same time
+        with locked(folder / "lock"):  # another row may want it at the same time
             model = run.untrained(name)
             network.recipe(run, model, **settings)
         self.clock.skip()
@@ -258,8 +258,9 @@ class Clock:
         passed = zip(self._timers, self._last, strict=True)
         self._seconds += min(now() - then for now, then in passed)
         self.skip()
-        with replacing(self.path) as file:
-            file.write(json.dumps(self._seconds).encode())
+        if rank() == 0:
+            with replacing(self.path) as file:
+                file.write(json.dumps(self._seconds).encode())
 
     def minutes(self) -> float:
         """All that was counted."""

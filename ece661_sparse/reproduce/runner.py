@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from ece661_sparse.training import (
     set_seed,
     sparsity_report,
 )
+from ece661_sparse.training.distributed import in_turn, locked, on_rank_0
 from ece661_sparse.training.sparse_file import save_sparse, sparse_bytes
 
 
@@ -68,7 +70,7 @@ def run_row(
         raise ValueError(f"{row.name} has no recipe yet: there is nothing to run")
     if options.profile not in row.settings:
         raise ValueError(f"{row.name} has no settings for profile {options.profile!r}")
-    result = _done(row, options)
+    result = on_rank_0(partial(_done, row, options))
     for seed in row.seeds if seeds is None else seeds:
         if result is None or seed not in result["seeds"] or options.again:
             result = _run_seed(row, options, seed, result)
@@ -98,11 +100,10 @@ def _run_seed(
         / f"{options.profile}-seed{seed}-{kind}"
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"), timeout=0)
     try:
-        with lock:
+        with locked(folder.with_suffix(".lock"), wait=False):
             if options.again:
-                shutil.rmtree(folder)
+                on_rank_0(partial(shutil.rmtree, folder))
             run = Run(
                 data,
                 seed,
@@ -122,18 +123,27 @@ def _run_seed(
             new = _measured(row, options, run, outcome, model, base)
             if options.out is None:
                 return merged(result, new)
-            with FileLock(folder.parent / "results.lock"):
-                # Another process may have finished another seed in the meantime.
-                result = merged(_done(row, options), new)
-                if result["seeds"][0] == seed:  # the weights first: the JSON names them
-                    save_sparse(model, weights_path(options.out, row))
-                write_result(options.out, row, result)
-            shutil.rmtree(folder)
+            result = on_rank_0(partial(_keep, row, options, new, model))
+            on_rank_0(partial(shutil.rmtree, folder))
             return result
     except Timeout:
         raise ValueError(
             f"{row.name}, seed {seed}, is being run by another process in {folder}"
         ) from None
+
+
+def _keep(
+    row: Row, options: Options, new: dict[str, Any], model: nn.Module
+) -> dict[str, Any]:
+    """Add the result of a seed to those on file; write the weights of the first."""
+    assert options.out is not None
+    with FileLock(options.checkpoints / row.table / row.name / "results.lock"):
+        # Another process may have finished another seed in the meantime.
+        result = merged(_done(row, options), new)
+        if result["seeds"][:1] == new["seeds"]:  # first: the JSON names them
+            save_sparse(model, weights_path(options.out, row))
+        write_result(options.out, row, result)
+    return result
 
 
 def _plain(row: Row, options: Options, outcome: Outcome) -> nn.Module:
@@ -214,7 +224,7 @@ def _images(row: Row, options: Options, part: str) -> Images:
     The test set is loaded when the recipe is through: it cannot use what is not there.
     """
     dataset = DATASETS[row.dataset]
-    data = dataset.load(options.profile, options.device)
+    data = in_turn(partial(dataset.load, options.profile, options.device))
     if options.validate:
         train, held_out = hold_out(data.train, dataset.held_out[options.profile])
         images = train if part == "training" else held_out

@@ -15,6 +15,15 @@ from tqdm.auto import tqdm
 
 from ece661_sparse.training.checkpoint import Checkpoint
 from ece661_sparse.training.data import Images
+from ece661_sparse.training.distributed import (
+    agree,
+    on_rank_0,
+    parallel,
+    rank,
+    rng_state,
+    set_rng_state,
+    share,
+)
 
 
 def set_seed(seed: int) -> None:
@@ -49,6 +58,9 @@ def train(
 
     ``seed`` decides the order of the images and nothing else: with the initial
     weights (:func:`set_seed` before the model is made) it fixes the result.
+
+    In several processes, each with this call and the same arguments, ``batch_size``
+    images are shared out; see :mod:`ece661_sparse.training.distributed`.
 
     Args:
         model: trained in place, on the device of ``images``.
@@ -86,6 +98,7 @@ def train(
     if checkpoint is not None:
         history = _resume(checkpoint, model, optimizer, scheduler, run, epochs)
 
+    network = parallel(model)
     steps = -(-len(images) // batch_size)
     device = images.x.device.type
     precision = torch.autocast(device, autocast) if autocast else nullcontext()
@@ -93,35 +106,37 @@ def train(
         desc=progress if isinstance(progress, str) else None,
         total=epochs * steps,
         initial=len(history) * steps,
-        disable=not progress,
+        disable=not progress or rank() > 0,
     ) as bar:
         for epoch in range(len(history), epochs):
             model.train()
             total = torch.zeros((), device=images.x.device)
             for index in batches(images, batch_size, seed, epoch):
                 optimizer.zero_grad()
-                x, y = images.x.index_select(0, index), images.y[index]
+                part, weight = share(index)
+                x, y = images.x.index_select(0, part), images.y[part]
                 if augment is not None:
                     x = augment(x)
                 with precision:
-                    objective = loss(model(x), y)
-                objective.backward()
+                    objective = loss(network(x), y)
+                objective.backward(objective.new_full((), weight))
                 optimizer.step()
-                total += objective.detach() * len(index)
+                total += objective.detach() * (weight * len(index))
                 bar.update()
+            agree(model, total)
             if scheduler is not None:
                 scheduler.step()
             record = {"epoch": epoch + 1, "loss": total.item() / len(images)}
             history.append(record | (evaluate(model) if evaluate else {}))
             bar.set_postfix(record)
-            if checkpoint is not None:
+            if checkpoint is not None and rank() == 0:
                 checkpoint.save(
                     run=run,
                     history=history,
                     model=model.state_dict(),
                     optimizer=optimizer.state_dict(),
                     scheduler=scheduler.state_dict() if scheduler else None,
-                    rng=_rng_state(),
+                    rng=rng_state(),
                 )
     return history
 
@@ -146,7 +161,7 @@ def _resume(
     epochs: int,
 ) -> list[dict[str, Any]]:
     """Put the checkpoint's state into the objects; return the history so far."""
-    state = checkpoint.load()
+    state = on_rank_0(checkpoint.load)
     if state is None:
         return []
     done = len(state["history"])
@@ -160,13 +175,5 @@ def _resume(
     optimizer.load_state_dict(state["optimizer"])
     if scheduler is not None:
         scheduler.load_state_dict(state["scheduler"])
-    torch.set_rng_state(state["rng"]["cpu"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+    set_rng_state(state["rng"])
     return state["history"]
-
-
-def _rng_state() -> dict[str, Any]:
-    """torch's generators, which dropout and stochastic gates draw from."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ece661_sparse.training.data import Images
+from ece661_sparse.training.distributed import world_size
 
 
 @torch.no_grad()
@@ -141,6 +142,8 @@ def provenance(
     """Where a number comes from: to be stored and printed beside every result."""
     device = torch.device(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    if world_size() > 1:
+        name = f"{world_size()} x {name}"
     return {
         "profile": profile,
         "seed": seed,

@@ -1,6 +1,9 @@
 """Rows small enough for tests; python tiny_rows.py ARGUMENTS is their command line."""
 
+import os
+import signal
 import sys
+from itertools import count
 from types import SimpleNamespace
 
 import torch
@@ -42,9 +45,17 @@ def tiny_network() -> nn.Module:
     )  # fmt: skip
 
 
+epochs = count(1)
+
+
 def count_epochs(model: nn.Module) -> dict[str, float]:
-    """A number for the history, and a line by which a parent can count."""
+    """A number for the history, a line for each epoch, and the end of a process.
+
+    ``LOSE="1 6"`` in the environment kills rank 1 after six epochs.
+    """
     print("epoch", flush=True)
+    if os.environ.get("LOSE") == f"{os.environ.get('RANK')} {next(epochs)}":
+        os.kill(os.getpid(), signal.SIGKILL)
     return {"norm": float(model[0].weight.detach().norm())}
 
 
@@ -93,7 +104,12 @@ NOBODY = Row(
     "table1", "untried", "Nobody", "tiny", "tiny", {"top1": 99.0, "nonzero": 10}
 )
 
-if __name__ == "__main__":
+
+def main(*arguments: str) -> int:
     NETWORKS["tiny"], DATASETS["tiny"] = NETWORK, DATASET
     table1.ROWS = (ROW, NOBODY)
-    sys.exit(cli.main(sys.argv[1:]))
+    return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
