@@ -39,6 +39,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
+# What gloo and NCCL say of a process that is gone, in a plain RuntimeError.
+LOST = ("closed by peer", "reset by peer", "remote process exited")
 GO_ON = "The same command goes on from the last finished epoch."
 WAIT = 60  # seconds for a lock, until the others hear that rank 0 is still waiting
 
@@ -173,6 +175,7 @@ def processes(device: torch.device) -> Iterator[None]:
     Without torchrun, nothing happens.
 
     Raises:
+        ConnectionError: another process was lost.
         ValueError: ``device`` is one certain GPU, or there are too few of them.
     """
     if not (dist.is_available() and dist.is_torchelastic_launched()):
@@ -195,6 +198,8 @@ def processes(device: torch.device) -> Iterator[None]:
             ):
                 yield
     except Exception as error:
+        if any(sign in str(error) for sign in LOST):
+            raise ConnectionError(f"another process was lost. {GO_ON}") from error
         error.add_note(f"All processes of the run end when one does. {GO_ON}")
         raise
     dist.destroy_process_group()
@@ -227,7 +232,7 @@ def _advise_when_stopped() -> None:
         while os.read(reader, 1)[0] != signal.SIGTERM:
             pass
         print(
-            f"Stopped, or another process of the run was lost. {GO_ON}",
+            f"Stopped, for example because another process was lost. {GO_ON}",
             file=sys.__stderr__,
             flush=True,
         )

@@ -62,8 +62,8 @@ def test_a_run_that_lost_a_process_goes_on(
         tiny_rows.main, *command(tmp_path), folder=tmp_path, LOSE=f"{lost} {after}"
     )
     codes, output = ranks.wait(), ranks.output()
-    assert codes[lost] == -signal.SIGKILL and codes[1 - lost] == 1
-    assert output[1 - lost].rstrip().endswith(GO_ON)
+    assert codes[lost] == -signal.SIGKILL and codes[1 - lost] == 2
+    assert output[1 - lost].endswith(f"error: another process was lost. {GO_ON}\n")
     assert not (tmp_path / "results").exists()
     run(tmp_path)
     assert what_it_made(tmp_path) == uninterrupted

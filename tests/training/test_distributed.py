@@ -82,7 +82,7 @@ def test_a_process_that_is_stopped_while_it_waits_says_how_to_go_on(tmp_path):
     time.sleep(0.2)
     first.terminate()
     assert wait(first) == 1
-    assert ranks.output()[0].endswith(f"process of the run was lost. {GO_ON}\n")
+    assert ranks.output()[0].endswith(f"process was lost. {GO_ON}\n")
     second.kill()
     assert wait(second) == -signal.SIGKILL
 
