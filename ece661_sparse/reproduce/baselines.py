@@ -63,7 +63,7 @@ def han(
         budgets += geometric_schedule(sum(sizes.values()), keep, rounds)
 
     def finish_round(i: int) -> None:
-        _retrain(run, f"round{i}", net, last if i == rounds - 1 else epochs, **training)
+        retrain(run, f"round{i}", net, last if i == rounds - 1 else epochs, **training)
 
     prune_and_retrain(net, budgets, finish_round)
     return _outcome(net)
@@ -87,7 +87,7 @@ def lobs(
     net = run.base(model)
     batches = run.train.x.split(1000)
     prune_layers(net, input_hessians(net, batches, damping), keep, rounds=rounds)
-    _retrain(run, "retrain", net, epochs, **training)
+    retrain(run, "retrain", net, epochs, **training)
     return _outcome(net)
 
 
@@ -125,7 +125,7 @@ def admm(
     )
     distance = optimizer.distance()
     optimizer.project_()
-    _retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
+    retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     return _outcome(net, distance=round(distance, 4))
 
 
@@ -163,7 +163,7 @@ def dns(
         batch_size=batch_size,
         loss=_loss(training),
     )
-    _retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
+    retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     biases = [p for p in net.parameters() if p.ndim < 2]
     return _outcome(net, nonzero_biases=sum(int(b.count_nonzero()) for b in biases))
 
@@ -206,7 +206,7 @@ def srinivas(
 
     run.fit("gates", net, optimizer, epochs=epochs, batch_size=batch_size, loss=loss)
     remove_gates(net)
-    _retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
+    retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     return _outcome(net)
 
 
@@ -214,7 +214,7 @@ def _loss(training: Mapping[str, Any]) -> Any:
     return partial(F.cross_entropy, label_smoothing=training.get("smoothing", 0.0))
 
 
-def _retrain(
+def retrain(
     run: Run,
     stage: str,
     model: nn.Module,

@@ -25,10 +25,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from ece661_sparse.gates import HardConcrete, bake, gate, gate_groups, gates
+from ece661_sparse.gates import (
+    Bernoulli,
+    HardConcrete,
+    bake,
+    gate,
+    gate_groups,
+    gates,
+)
 from ece661_sparse.reproduce.rows import Outcome, Run
 
 Layer = nn.Linear | nn.Conv2d
+KINDS = {"hard_concrete": HardConcrete, "bernoulli": Bernoulli}
 
 
 def hard_concrete(
@@ -44,9 +52,17 @@ def hard_concrete(
     label_smoothing: float = 0.1,
     retrain_lr: float = 0.05,
     retrain_weight_decay: float = 0.0,
+    kind: str = "hard_concrete",
+    groups: str = "unit",
 ) -> Outcome:
-    """Group gates on every layer of a LeNet; ``lam`` is λ by the layer's name."""
-    network = gate(run.base(model), partial(HardConcrete, log_alpha=log_alpha), "unit")
+    """Gates on every layer of a LeNet, ``"hard_concrete"`` or ``"bernoulli"``.
+
+    Args:
+        lam: λ, by the layer's name.
+        groups: what a gate opens, ``"unit"`` or ``"weight"``.
+    """
+    one_gate = partial(KINDS[kind], log_alpha=log_alpha)
+    network = gate(run.base(model), one_gate, groups)
     smoothed = partial(F.cross_entropy, label_smoothing=label_smoothing)
     found = gates(network)
 

@@ -31,7 +31,7 @@ from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.checkpoint import replacing
 from ece661_sparse.training.distributed import locked, rank
 
-TABLES = ("table1", "gates", "dynamic")
+TABLES = ("table1", "gates", "dynamic", "pareto")
 """The tables that ``reproduce`` knows, each a module of this package."""
 
 
@@ -54,6 +54,8 @@ class Row:
         build: the untrained final network, into which the stored weights go. None:
             the plain network ``model``.
         measure: ``measure(model, test images)``: further numbers from the test set.
+        keep_weights: store the weights of the first seed beside the JSON, for
+            ``--verify``? Not for the many points of a sweep.
     """
 
     table: str
@@ -68,6 +70,7 @@ class Row:
     note: str = ""
     build: Callable[[], nn.Module] | None = None
     measure: Callable[[nn.Module, Images], dict[str, float]] | None = None
+    keep_weights: bool = True
 
     def untrained(self) -> nn.Module:
         """A network of the final shape."""

@@ -140,7 +140,8 @@ def _keep(
     with FileLock(options.checkpoints / row.table / row.name / "results.lock"):
         # Another process may have finished another seed in the meantime.
         result = merged(_done(row, options), new)
-        if result["seeds"][:1] == new["seeds"]:  # first: the JSON names them
+        if row.keep_weights and result["seeds"][:1] == new["seeds"]:
+            # first: the JSON names them
             save_sparse(model, weights_path(options.out, row))
         write_result(options.out, row, result)
     return result

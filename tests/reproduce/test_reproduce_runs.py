@@ -422,7 +422,7 @@ def as_built(run, **settings):
     return Outcome(model, base_top1_model=model)
 
 
-ALL_ROWS = [row for table in TABLES for row in load_table(table)]
+ALL_ROWS = [r for table in TABLES for r in load_table(table) if r.keep_weights]
 MNIST = DATASETS["mnist"]
 MNIST_ONCE = replace(MNIST, load=cache(MNIST.load))
 
