@@ -24,14 +24,15 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from tqdm.auto import tqdm
 
 from ece661_sparse.reproduce.networks import NETWORKS
 from ece661_sparse.saliency.masks import keep_zeros
 from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.checkpoint import replacing
-from ece661_sparse.training.distributed import locked, rank
+from ece661_sparse.training.distributed import locked, on_rank_0, rank
 
-TABLES = ("table1", "gates", "dynamic", "pareto")
+TABLES = ("table1", "table2", "gates", "dynamic", "pareto")
 """The tables that ``reproduce`` knows, each a module of this package."""
 
 
@@ -106,6 +107,7 @@ class Run:
         folder: the checkpoints of this row, seed and settings.
         shared: the folder of the dense networks that all rows start from.
         label: of the progress bars.
+        training: what ``fit`` hands to ``train`` unless told otherwise.
     """
 
     train: Images
@@ -115,6 +117,7 @@ class Run:
     folder: Path
     shared: Path
     label: str
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._stages: set[str] = set()
@@ -161,9 +164,18 @@ class Run:
         def tick(model: nn.Module) -> dict[str, Any]:
             numbers = evaluate(model) if evaluate else {}
             self.clock.tick()
+            pace.tick()
             return numbers
 
-        options.setdefault("seed", zlib.crc32(f"{self.seed} {stage}".encode()))
+        label = f"{self.label} {stage}"
+        checkpoint = Checkpoint(self.folder / f"{stage}.pt")
+        done = on_rank_0(lambda: len((checkpoint.load() or {"history": ()})["history"]))
+        pace = Pace(label, done, epochs)
+        options = {
+            "seed": zlib.crc32(f"{self.seed} {stage}".encode()),
+            **self.training,
+            **options,
+        }
         before = self.minutes
         history = train(
             model,
@@ -171,14 +183,13 @@ class Run:
             self.train if images is None else images,
             epochs=epochs,
             evaluate=tick,
-            checkpoint=Checkpoint(self.folder / f"{stage}.pt"),
-            # A log file gets a line a stage instead of a bar.
-            progress=sys.stderr.isatty() and f"{self.label} {stage}",
+            checkpoint=checkpoint,
+            progress=sys.stderr.isatty() and label,
             **options,
         )
         if self.minutes > before:  # otherwise it was finished already
             print(
-                f"{self.label} {stage}: {len(history)} epochs, loss "
+                f"{label}: {len(history)} epochs, loss "
                 f"{history[-1]['loss']:.4f}, {self.minutes:.1f} min so far",
                 file=sys.stderr,
                 flush=True,
@@ -217,6 +228,40 @@ class Run:
         self.clock.skip()
         self.base_minutes = run.minutes
         return model
+
+
+@dataclass
+class Pace:
+    """In a log file, instead of a progress bar: how long a stage will still take.
+
+    Attributes:
+        label: of the stage.
+        done: epochs behind it.
+        epochs: of the whole stage.
+    """
+
+    label: str
+    done: int
+    epochs: int
+
+    def __post_init__(self) -> None:
+        self._before = self.done
+        self._started = self._told = time.monotonic()
+
+    def tick(self) -> None:
+        """An epoch more; a line if the last one is a minute old."""
+        self.done += 1
+        now = time.monotonic()
+        if sys.stderr.isatty() or now - self._told < 60:
+            return
+        self._told = now
+        each = (now - self._started) / (self.done - self._before)
+        left = tqdm.format_interval(each * (self.epochs - self.done))
+        print(
+            f"{self.label}: {self.done} of {self.epochs} epochs, {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def load_table(name: str) -> tuple[Row, ...]:

@@ -69,7 +69,10 @@ def run_row(
     if row.recipe is None:
         raise ValueError(f"{row.name} has no recipe yet: there is nothing to run")
     if options.profile not in row.settings:
-        raise ValueError(f"{row.name} has no settings for profile {options.profile!r}")
+        raise ValueError(
+            f"{row.name} has no settings for profile {options.profile!r}; it has some "
+            f"for --profile {', '.join(row.settings)}"
+        )
     result = on_rank_0(partial(_done, row, options))
     for seed in row.seeds if seeds is None else seeds:
         if result is None or seed not in result["seeds"] or options.again:
@@ -110,8 +113,9 @@ def _run_seed(
                 options.profile,
                 options.device,
                 folder,
-                options.checkpoints / "dense",
+                options.checkpoints / "dense" / row.dataset,
                 f"{row.name} seed {seed}",
+                DATASETS[row.dataset].training(options.device),
             )
             set_seed(seed)
             outcome = row.recipe(run, **settings)

@@ -102,7 +102,7 @@ def _images(
     if profile == "full" and not dataset.full_is_here():
         profile = "quick"
     if profile not in dataset.held_out:
-        return None, "no data here"
+        return None, f"not checked: no {row.dataset} here"
     return dataset.load(profile, device).test, profile
 
 

