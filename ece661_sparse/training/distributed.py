@@ -7,10 +7,11 @@ torch's DistributedDataParallel averages the gradients before the optimizer sees
 saliencies, projections and masks come out alike everywhere, and are those of one
 process with the whole batch. Up to rounding, that is, and with three exceptions:
 
-- Noise. The generators of all processes are in the same state. Gates on weights are
-  therefore drawn as in one process; noise for each image (dropout, channel gating) is
-  the same for the first image of every share, for the second, and so on: right on
-  average, though not what one process draws.
+- Noise. The generators of all processes are in the same state. Gates on weights and
+  changes to images (``augment``) are therefore drawn as in one process. Noise that the
+  network draws for each image (dropout, channel gating) is the same for the first image
+  of every share, for the second, and so on: right on average, though not what one
+  process draws.
 - Batch normalisation. On GPUs over the whole batch (SyncBatchNorm). On CPUs, for which
   torch has none, over the share.
 - A loss that compares images of a batch, as ``batch_shaping`` does, sees the share.
@@ -67,8 +68,8 @@ def parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model)
 
 
-def share(batch: Tensor) -> tuple[Tensor, float]:
-    r"""The part of a batch that this process takes, and the weight of its mean loss.
+def share(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+    r"""This process's part of the images and labels, and the weight of its mean loss.
 
     .. math:: \frac1n \sum_{i=1}^n L_i = \frac1W \sum_{r=1}^W w_r \bar L_r,
               \qquad w_r = \frac{n_r W}{n}
@@ -79,11 +80,12 @@ def share(batch: Tensor) -> tuple[Tensor, float]:
     """
     processes = world_size()
     if processes == 1:
-        return batch, 1.0
-    part = batch.tensor_split(processes)[rank()]
-    weight = len(part) * processes / len(batch)
-    # Fewer images than processes: a network wants one, if one that does not count.
-    return (part if len(part) else batch[:1]), weight
+        return x, y, 1.0
+    images, labels = (tensor.tensor_split(processes)[rank()] for tensor in (x, y))
+    weight = len(labels) * processes / len(y)
+    if not len(labels):  # a network wants an image, if one that does not count
+        images, labels = x[:1], y[:1]
+    return images, labels, weight
 
 
 def agree(model: nn.Module, total: Tensor) -> None:

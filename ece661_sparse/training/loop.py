@@ -113,10 +113,10 @@ def train(
             total = torch.zeros((), device=images.x.device)
             for index in batches(images, batch_size, seed, epoch):
                 optimizer.zero_grad()
-                part, weight = share(index)
-                x, y = images.x.index_select(0, part), images.y[part]
+                x, y = images.x.index_select(0, index), images.y[index]
                 if augment is not None:
                     x = augment(x)
+                x, y, weight = share(x, y)
                 with precision:
                     objective = loss(network(x), y)
                 objective.backward(objective.new_full((), weight))

@@ -23,7 +23,7 @@ from ece661_sparse.gates import (
 from ece661_sparse.proximal import L1, MCP, ProximalOptimizer, weight_groups
 from ece661_sparse.saliency import GSM, apply_mask, global_mask, keep_zeros, magnitude
 from ece661_sparse.saliency.baselines import ADMM, DNS
-from ece661_sparse.training import Images, set_seed, train
+from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.distributed import (
     in_turn,
     locked,
@@ -108,6 +108,7 @@ ALIKE = {
     "sgd": sgd,
     "a batch of one": partial(sgd, n=51),
     "odd batches": partial(sgd, batch_size=7),
+    "noise on the images": partial(sgd, augment=lambda x: x + torch.randn_like(x)),
     "proximal sgd": partial(proximal, L1(0.02), partial(SGD, lr=0.1, momentum=0.9)),
     "proximal sgd, mcp": partial(proximal, MCP(0.02, 3.0), partial(SGD, lr=0.1)),
     "proximal adam": partial(proximal, L1(0.02), partial(Adam, lr=0.01)),
@@ -167,3 +168,12 @@ def one_for_all(folder: Path) -> None:
     with pytest.raises(Timeout), locked(folder / "lock", wait=False):
         pass
     on_rank_0(other.release)
+
+    # Disks of their own: rank 1 has no checkpoint, and goes on from rank 0's.
+    checkpoint = Checkpoint(folder / f"disk{rank()}" / "run.pt")
+    set_seed(0)
+    sgd(epochs=1, checkpoint=checkpoint)
+    assert checkpoint.path.exists() == (rank() == 0)
+    set_seed(1)
+    resumed, whole = sgd(checkpoint=checkpoint), run("sgd")
+    assert all(torch.equal(value, whole[key]) for key, value in resumed.items())

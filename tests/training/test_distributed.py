@@ -46,23 +46,24 @@ def test_both_end_with_the_same_bits(name, of_two):
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_weighted_shares_add_up_to_the_batch(n, size, monkeypatch):
-    batch, values = torch.randperm(n), torch.rand(n, dtype=torch.float64)
+    y, values = torch.randperm(n), torch.rand(n, dtype=torch.float64)
     monkeypatch.setattr(distributed, "world_size", lambda: size)
     mean, seen = torch.zeros(()), []
     for rank in range(size):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        part, weight = share(batch)
+        x, part, weight = share(values[y], y)
         assert len(part) >= 1 and weight >= 0
-        mean = mean + weight * values[part].mean() / size
+        assert torch.equal(x, values[part])
+        mean = mean + weight * x.mean() / size
         seen += part.tolist() if weight else []
     torch.testing.assert_close(mean, values.mean())
-    assert seen == batch.tolist()
+    assert seen == y.tolist()
 
 
 def test_one_process_takes_the_whole_batch_as_it_is():
-    batch = torch.arange(5)
-    part, weight = share(batch)
-    assert part is batch and weight == 1
+    x, y = torch.rand(5, 2), torch.arange(5)
+    images, labels, weight = share(x, y)
+    assert images is x and labels is y and weight == 1
 
 
 def wait_for_the_other() -> None:
