@@ -119,7 +119,7 @@ SHARES = {"lenet300": (100, 50, 20, 10, 5), "lenet5": (50, 20, 10)}
 
 THREE_SEEDS = 20
 
-EPOCHS = {"lenet300": (16, 8), "lenet5": (4, 3)}
+EPOCHS = {"lenet300": (16, 8), "lenet5": (4, 2)}
 """Of the method, and of masked retraining."""
 
 BATCH_SIZE = {"lenet300": 256, "lenet5": 64}
