@@ -17,6 +17,7 @@ rate halved and doubled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ from ece661_sparse.reproduce.baselines import admm, dns, han, lobs, retrain, sri
 from ece661_sparse.reproduce.continuous import continuous_sparsification
 from ece661_sparse.reproduce.gsm import gsm
 from ece661_sparse.reproduce.hard_concrete import hard_concrete
+from ece661_sparse.reproduce.results import read_result
 from ece661_sparse.reproduce.rows import Outcome, Row, Run
 from ece661_sparse.saliency import (
     apply_mask,
@@ -117,7 +119,8 @@ def proximal(
 SHARES = {"lenet300": (100, 50, 20, 10, 5), "lenet5": (50, 20, 10)}
 """Weights that are kept, in thousandths."""
 
-THREE_SEEDS = 20
+COMPARED = 20
+"""Where LeNet-300 has three seeds, and two more learning rates."""
 
 EPOCHS = {"lenet300": (16, 8), "lenet5": (4, 2)}
 """Of the method, and of masked retraining."""
@@ -192,6 +195,7 @@ def by_strength(model: str) -> dict[str, Callable[[float], Recipe]]:
         settings = {
             "kind": kind,
             "groups": "weight",
+            "lr": 1e-3,
             "epochs": epochs,
             "retrain_epochs": retrain_epochs,
             "batch_size": BATCH_SIZE[model],
@@ -304,21 +308,39 @@ def _recipes(model: str, i: int) -> dict[str, Recipe]:
     }
 
 
+def row_name(method: str, model: str, permille: int, lr: float = 1.0) -> str:
+    """Of a point of the sweep; ``lr``: 0.5 or 2 times the learning rate."""
+    rates = {1.0: "", 0.5: "-half-lr", 2.0: "-double-lr"}
+    return f"{method}-{model}-{permille}{rates[lr]}"
+
+
+def sweep(model: str, folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """Results on file, by method and by the share aimed at, in thousandths."""
+    rows = {row.name: row for row in ROWS}
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for method in TITLES:
+        for permille in SHARES[model]:
+            row = rows.get(row_name(method, model, permille))
+            result = row and read_result(folder, row)
+            if result:
+                found.setdefault(method, {})[permille] = result
+    return found
+
+
 def _rows() -> Iterator[Row]:
     for model, shares in SHARES.items():
         for i, permille in enumerate(shares):
             for method, (recipe, settings) in _recipes(model, i).items():
-                seeds = (0, 1, 2) if permille == THREE_SEEDS else (0,)
-                if model == "lenet5":
-                    seeds = (0,)
-                name = f"{method}-{model}-{permille}"
-                settings = {"model": model} | settings
+                settings = {"model": model, **settings}
+                compared = permille == COMPARED and model == "lenet300"
+                seeds = (0, 1, 2) if compared else (0,)
+                name = row_name(method, model, permille)
                 yield _row(name, method, recipe, settings, seeds)
-                if permille == THREE_SEEDS and model == "lenet300":
-                    for label, factor in (("half", 0.5), ("double", 2.0)):
-                        lr = "lr" if "lr" in settings else "retrain_lr"
-                        other = settings | {lr: settings.get(lr, LR[model]) * factor}
-                        yield _row(f"{name}-{label}-lr", method, recipe, other, (0,))
+                for factor in (0.5, 2.0) if compared else ():
+                    lr = "lr" if "lr" in settings else "retrain_lr"
+                    other = {**settings, lr: factor * settings[lr]}
+                    name = row_name(method, model, permille, factor)
+                    yield _row(name, method, recipe, other, (0,))
 
 
 def _row(
@@ -328,6 +350,8 @@ def _row(
     settings: dict[str, Any],
     seeds: tuple[int, ...],
 ) -> Row:
+    """Fifteen times fewer images want smaller batches."""
+    small = {k: 32 for k in ("batch_size", "retrain_batch_size") if k in settings}
     return Row(
         table="pareto",
         name=name,
@@ -336,7 +360,7 @@ def _row(
         dataset="mnist",
         published={},
         recipe=recipe,
-        settings={"quick": settings, "full": settings},
+        settings={"quick": settings | small, "full": settings},
         seeds=seeds,
         keep_weights=False,
     )

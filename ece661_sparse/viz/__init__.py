@@ -38,7 +38,12 @@ from ece661_sparse.viz.saliency import (
     explore_splicing,
     explore_taylor,
 )
-from ece661_sparse.viz.synthesis import draw_dead_units, explore_dead_units
+from ece661_sparse.viz.synthesis import (
+    draw_dead_units,
+    draw_seeds,
+    explore_dead_units,
+    explore_seeds,
+)
 
 __all__ = [
     "COLORS",
@@ -53,6 +58,7 @@ __all__ = [
     "draw_passive",
     "draw_prox",
     "draw_proximal_path",
+    "draw_seeds",
     "draw_splicing",
     "draw_taylor",
     "draw_trimmed",
@@ -65,6 +71,7 @@ __all__ = [
     "explore_passive",
     "explore_prox",
     "explore_proximal_path",
+    "explore_seeds",
     "explore_splicing",
     "explore_taylor",
     "explore_trimmed",

@@ -1,4 +1,4 @@
-"""Explorers of Part V: which zeros save time."""
+"""Explorers of Part V: who is better, and which zeros save time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,48 @@ from ece661_sparse.viz.explorers import explorer, slider
 from ece661_sparse.viz.figures import COLORS
 
 UNITS = 200
+
+
+def draw_seeds(difference: float, spread: float, seeds: int) -> Figure:
+    r"""How often does the worse of two methods look better?
+
+    Their accuracies are normal with means ``difference`` apart and the same spread
+    :math:`s`. The means of n seeds then differ by :math:`d \pm s\sqrt{2/n}`, and the
+    sign is wrong with probability :math:`\Phi(-d / (s\sqrt{2/n}))`.
+
+    Args:
+        difference: d, in points of accuracy.
+        spread: s, between the seeds of one method, in points.
+        seeds: n, of each method.
+    """
+    error = spread * (2 / seeds) ** 0.5
+    measured = torch.distributions.Normal(difference, error)
+    x = torch.linspace(-1, 1.5, 501, dtype=torch.float64)
+    density = measured.log_prob(x).exp()
+    wrong = measured.cdf(torch.tensor(0.0)).item()
+    fig, ax = plt.subplots()
+    ax.fill_between(x, density, color="#BBBBBB", linewidth=0)
+    ax.fill_between(x[x <= 0], density[x <= 0], color=COLORS["l0"], linewidth=0)
+    ax.axvline(difference, color="black", linewidth=1)
+    ax.set(
+        xlim=(-1, 1.5),
+        ylim=(0, None),
+        yticks=[],
+        xlabel="measured difference of the means (points)",
+        title=f"the worse one looks better in {wrong:.0%} of all papers",
+    )
+    ax.title.set_fontsize(12)
+    return fig
+
+
+def explore_seeds() -> widgets.Widget:
+    """True difference, spread and number of seeds: can the two be told apart?"""
+    return explorer(
+        draw_seeds,
+        difference=slider("difference", 0.0, 1.0, 0.1),
+        spread=slider("spread", 0.05, 0.5, 0.1),
+        seeds=widgets.IntSlider(1, min=1, max=30, description="seeds"),
+    )
 
 
 def draw_dead_units(log_density: float, inputs: int, unevenness: float) -> Figure:

@@ -1,4 +1,6 @@
-"""The explorer of dead units draws at all corners, and shows its point."""
+"""The explorers of Part V draw at all corners, and show their point."""
+
+from statistics import NormalDist
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -7,14 +9,21 @@ import pytest
 from ece661_sparse import viz
 from tests.viz.driving import controls, corners, draw
 
+EXPLORERS = {
+    viz.explore_dead_units: viz.draw_dead_units,
+    viz.explore_seeds: viz.draw_seeds,
+}
 
-def test_at_every_corner():
-    for settings in corners(controls(viz.explore_dead_units())):
-        draw(viz.draw_dead_units, **settings)
+
+@pytest.mark.parametrize("explore", EXPLORERS)
+def test_at_every_corner(explore):
+    for settings in corners(controls(explore())):
+        draw(EXPLORERS[explore], **settings)
 
 
-def test_moving_a_control_redraws(capsys, caplog):
-    explorer = viz.explore_dead_units()
+@pytest.mark.parametrize("explore", EXPLORERS)
+def test_moving_a_control_redraws(explore, capsys, caplog):
+    explorer = explore()
     first = capsys.readouterr().out
     for widget in controls(explorer).values():
         assert isinstance(widget, ipywidgets.FloatSlider | ipywidgets.IntSlider)
@@ -51,3 +60,18 @@ def test_uneven_and_narrow_layers_lose_more():
     narrow, _ = gone(log_density=-2.0, inputs=25, unevenness=0.0)
     assert uneven > 3 * even
     assert narrow > 3 * even
+
+
+def wrong(**settings):
+    """Percent of the papers in which the worse method looks better."""
+    fig = viz.draw_seeds(**settings)
+    title = fig.axes[0].get_title()
+    plt.close(fig)
+    return int(title.split(" in ")[1].split("%")[0])
+
+
+def test_seeds_tell_methods_apart():
+    assert wrong(difference=0.0, spread=0.1, seeds=3) == 50
+    by_chance = 100 * NormalDist(0.1, 0.1 * 2**0.5).cdf(0)  # one seed each
+    assert wrong(difference=0.1, spread=0.1, seeds=1) == round(by_chance)
+    assert wrong(difference=0.1, spread=0.1, seeds=30) == 0

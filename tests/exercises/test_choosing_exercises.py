@@ -1,0 +1,76 @@
+"""The references of the exercises of "Choosing a method" against other ones."""
+
+import math
+from statistics import mean, variance
+
+import numpy as np
+import pytest
+import torch
+from answers import assert_correct, each_answer
+
+from ece661_sparse.exercises import synthesis as solutions
+
+
+def front_by_loop(nonzeros, top1):
+    result = []
+    for n, accuracy in zip(nonzeros.tolist(), top1.tolist(), strict=True):
+        others = zip(nonzeros.tolist(), top1.tolist(), strict=True)
+        result.append(
+            not any(
+                m <= n and other >= accuracy and (m, other) != (n, accuracy)
+                for m, other in others
+            )
+        )
+    return torch.tensor(result)
+
+
+def front_by_sorting(nonzeros, top1):
+    """Walk from few weights to many; keep what is better than all before it."""
+    keep = torch.zeros(len(top1), dtype=torch.bool)
+    best, at = -math.inf, -math.inf
+    order = sorted(range(len(top1)), key=lambda i: (nonzeros[i], -top1[i]))
+    for i in order:
+        same = top1[i] == best and nonzeros[i] == at
+        if top1[i] > best or same:
+            keep[i], best, at = True, top1[i], nonzeros[i]
+    return keep
+
+
+def errors_by_hand(a, b):
+    a, b = a.tolist(), b.tolist()
+    error = math.sqrt(variance(a) / len(a) + variance(b) / len(b))
+    return (mean(a) - mean(b)) / error
+
+
+def strength_by_numpy(strengths, nonzeros, target):
+    x, y = np.log(strengths.numpy()[::-1]), np.log(nonzeros.numpy()[::-1])
+    return float(np.exp(np.interp(np.log(target), y, x)))
+
+
+def strength_by_power_law(strengths, nonzeros, target):
+    """n = c λ^k between the neighbours."""
+    i = int((nonzeros > target).sum())
+    a, b = strengths[i - 1].item(), strengths[i].item()
+    n, m = nonzeros[i - 1].item(), nonzeros[i].item()
+    k = math.log(m / n) / math.log(b / a)
+    return a * (target / n) ** (1 / k)
+
+
+@each_answer(
+    {
+        "not_dominated": [front_by_loop, front_by_sorting],
+        "difference_in_errors": [errors_by_hand],
+        "strength_for": [strength_by_numpy, strength_by_power_law],
+    },
+    "choosing_a_method",
+)
+def test_a_right_answer_written_differently_is_accepted(exercise, answer):
+    assert_correct(exercise, answer)
+
+
+def test_the_difference_is_welchs():
+    from scipy.stats import ttest_ind
+
+    a, b = torch.tensor([98.5, 98.3, 98.4]), torch.tensor([98.0, 98.2, 97.9, 98.3])
+    expected = ttest_ind(a.numpy(), b.numpy(), equal_var=False).statistic
+    assert solutions.difference_in_errors(a, b) == pytest.approx(expected, rel=1e-4)
