@@ -127,7 +127,7 @@ NETWORKS = {
         },
     ),
     "resnet20": Network(
-        "ResNet-20", resnet20, sgd_cosine, {"full": SHORT | {"epochs": 10}}
+        "ResNet-20", resnet20, sgd_cosine, {"full": SHORT | {"epochs": 5}}
     ),
     "resnet56": Network("ResNet-56", resnet56, sgd_drops, {"full": DING}),
     "resnet56-short": Network("ResNet-56", resnet56, sgd_cosine, {"full": SHORT}),
