@@ -37,10 +37,10 @@ lab: $(READY)    ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
 
 test: export OMP_NUM_THREADS := 1   # one core for each of the JOBS
-test: $(READY) lint   ## lint, unit tests, browser tests, every notebook compared with its stored outputs
-	$(BIN)/python -m pytest tests -n $(JOBS) --dist worksteal
-	$(BIN)/python -m pytest book -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
-	    --nbval-cell-timeout 300 --nbval-sanitize-with tests/nbval_sanitize.cfg
+test: $(READY) lint   ## lint, unit and browser tests, every notebook run alone, compared and solved
+	$(BIN)/python -m pytest tests book -n $(JOBS) --dist loadgroup -p tests.notebooks \
+	    --nbval --nbval-kernel-name alone --nbval-cell-timeout 300 \
+	    --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,23 +1,21 @@
 """A notebook alone, where the package is missing: it installs itself, or says why not.
 
-The fresh environment sees everything installed here (torch, Jupyter, pip) except this
-package, and has no index to download from: what the bootstrap cell leaves as it is
-stays as it is.
+Every chapter does so in the run of the notebooks (``tests/notebooks.py``).
 """
 
-import os
 import re
-import shutil
 import subprocess
-import sys
-import sysconfig
-import venv
-from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
-from refresh import BOOTSTRAP, notebooks
+from environment import (
+    build_wheel,
+    copy_package,
+    fresh_python,
+    link_packages,
+    without_settings,
+)
+from refresh import BOOTSTRAP
 
 RUN = """
 import nbclient, nbformat
@@ -28,34 +26,19 @@ nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
-    """A folder with everything installed here, except this package."""
-    folder = tmp_path_factory.mktemp("packages")
-    for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if "ece661" not in entry.name:
-            (folder / entry.name).symlink_to(entry)
-    return folder
+    return link_packages(tmp_path_factory.mktemp("shared") / "packages")
 
 
 @pytest.fixture
 def python(packages, tmp_path):
     """The Python of a fresh environment."""
-    environment = tmp_path / "environment"
-    venv.create(environment, symlinks=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = environment / "lib" / version / "site-packages"
-    (site / "packages.pth").write_text(str(packages))
-    return environment / "bin" / "python"
+    return fresh_python(tmp_path / "environment", packages)
 
 
 @pytest.fixture
 def source(tmp_path):
     """The package as a repository of its own."""
-    folder = tmp_path / "repository"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "ece661_sparse", folder / "ece661_sparse", ignore=ignored)
-    shutil.copytree(ROOT / "book" / "results", folder / "book" / "results")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
+    folder = copy_package(tmp_path / "repository")
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "test"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
@@ -66,16 +49,11 @@ def run(python, folder, notebook, **settings):
     """Run a notebook alone in ``folder``; returns the finished process."""
     folder.mkdir(exist_ok=True)
     nbformat.write(notebook, folder / "notebook.ipynb")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ECE661", "PY"))}
-    offline = {
-        "PIP_NO_INDEX": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as "no isolation"
-        "JUPYTER_DATA_DIR": str(folder.parent / "jupyter"),
-    }
+    settings["JUPYTER_DATA_DIR"] = str(folder.parent / "jupyter")
     return subprocess.run(
         [python, "-c", RUN],
         cwd=folder,
-        env={**kept, **offline, **settings},
+        env={**without_settings(), **settings},
         capture_output=True,
         text=True,
     )
@@ -110,19 +88,16 @@ def assert_only_the_package(python):
     assert {name.split("-")[0] for name in names} == {"ece661_sparse"}
 
 
-def test_a_chapter_alone_installs_the_package_from_git(python, source, tmp_path):
-    chapter = nbformat.read(notebooks()[0], as_version=4)
+def test_from_git(python, source, tmp_path):
     address = f"git+file://{source}"
-    done = run(python, tmp_path / "alone", chapter, ECE661_SRC=address)
+    done = run(python, tmp_path / "alone", small_notebook(), ECE661_SRC=address)
     assert done.returncode == 0, done.stderr
     assert_only_the_package(python)
 
 
 def test_from_a_wheel_beside_the_notebook(python, source, tmp_path):
     alone = tmp_path / "alone"
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    options = ["--no-build-isolation", "--wheel-dir", alone]
-    subprocess.run([*pip, *options, source], check=True)
+    build_wheel(source, alone)
     done = run(python, alone, small_notebook())
     assert done.returncode == 0, done.stderr
     assert_only_the_package(python)

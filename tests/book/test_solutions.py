@@ -1,59 +1,91 @@
-"""With every stub replaced by its solution, a chapter passes in strict mode."""
+"""Every exercise is posed once, and the one run of the notebooks is what it says.
 
-import ast
+``tests/notebooks.py`` runs the chapters alone and with their solutions; here it gets a
+small one, and one that is wrong.
+"""
+
+import os
 import re
+import subprocess
+import sys
 
 import nbformat
-import pytest
-from refresh import chapters, execute
+from conftest import ROOT
+from refresh import BOOTSTRAP, chapters
+from solutions import CHECK, is_posed, solved
 
-from ece661_sparse.exercises import exercises, solution_source
+from ece661_sparse.exercises import exercises
 
-CHECK = re.compile(r'^(\w+) = check\(\s*"(\w+)",\s*(\w+)\s*\)$', re.MULTILINE)
-
-
-def solved(cell):
-    """The cell's source with the solution instead of the stub, if it has one."""
-    for function in ast.parse(cell.source).body:
-        if isinstance(function, ast.FunctionDef) and _is_stub(function):
-            lines = cell.source.splitlines()
-            lines[function.lineno - 1 : function.end_lineno] = [
-                solution_source(function.name)
-            ]
-            return "\n".join(lines)
-    return cell.source
+IMPORTS = "from ece661_sparse.exercises import check, progress"
+EXERCISE = """
+def NAME(*args):
+    raise NotImplementedError
 
 
-def _is_stub(function):
-    last = function.body[-1]
-    return isinstance(last, ast.Raise) and ast.unparse(last) == (
-        "raise NotImplementedError"
-    )
-
-
-@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
-def test_solutions_pass_in_their_chapter(path, tmp_path, monkeypatch):
-    notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    stubs = [cell for cell in code if "raise NotImplementedError" in cell.source]
-    for cell in stubs:
-        assert solved(cell) != cell.source
-        cell.source = solved(cell)
-        assert "raise NotImplementedError" not in cell.source
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    execute(notebook, tmp_path, timeout=300)
-    for cell in stubs:
-        shown = [o.data["text/plain"] for o in cell.outputs if "data" in o]
-        assert any(text.splitlines()[1].startswith("[CORRECT]") for text in shown)
+NAME = check("NAME", NAME)
+"""
+# What the cell after it prints alone, with the solution in place.
+WHERE = """
+import os
+import ece661_sparse
+print(os.listdir(), "site-packages" in ece661_sparse.__file__)
+print(NAME.__module__)
+print([x.split("  ")[0] for x in repr(progress()).splitlines() if "NAME" in x])
+"""
+PRINTED = "[] True\n__main__\n['to do']\n"
 
 
 def test_every_exercise_is_posed_once_with_its_own_names():
     posed = []
     for path in chapters():
-        for cell in nbformat.read(path, as_version=4).cells:
-            if "raise NotImplementedError" in cell.source:
-                (names,) = CHECK.findall(cell.source)
-                assert len(set(names)) == 1
-                posed.append((names[0], path.stem))
+        for cell in filter(is_posed, nbformat.read(path, as_version=4).cells):
+            (names,) = CHECK.findall(cell.source)
+            assert len(set(names)) == 1
+            assert "raise NotImplementedError" not in solved(cell.source)
+            posed.append((names[0], path.stem))
     expected = [(exercise.name, exercise.chapter) for exercise in exercises()]
     assert sorted(posed) == sorted(expected)
+
+
+def write(folder, name, printed):
+    """A chapter of one exercise; nothing but what is printed after it is compared."""
+    folder.mkdir()
+    bootstrap = BOOTSTRAP.read_text(encoding="utf-8")
+    cells = [
+        nbformat.v4.new_code_cell(source.strip().replace("NAME", name), outputs=[])
+        for source in (bootstrap, IMPORTS, EXERCISE, WHERE)
+    ]
+    for count, cell in enumerate(cells, start=1):
+        cell.execution_count = count
+    cells[2].metadata["tags"] = ["nbval-ignore-output"]
+    cells[3].outputs = [nbformat.v4.new_output("stream", text=printed)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "small.ipynb")
+
+
+def run(folder):
+    """The report of the one run of the notebooks, on those of a folder."""
+    options = ["-p", "tests.notebooks", "--nbval", "--nbval-kernel-name", "alone"]
+    plain = ["-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-rfp", "--color=no"]
+    command = [sys.executable, "-m", "pytest", folder, "--rootdir", folder]
+    done = subprocess.run(
+        [*command, *options, *plain],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if "XDIST" not in k},
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def test_a_notebook_runs_alone_and_solved(tmp_path):
+    """Another output fails, and so does a solution that lacks an import."""
+    write(tmp_path / "right", "smallest_silencing_lam", PRINTED)
+    write(tmp_path / "wrong", "closing_log_alpha", PRINTED.replace("[]", "['x']"))
+    report = run(tmp_path)
+    seen = re.findall(r"^([A-Z]+) \S*?(\w+)/small.ipynb::Cell (\d)", report, re.M)
+    assert sorted(seen) == [
+        *(("FAILED", "wrong", cell) for cell in "23"),
+        *(("PASSED", "right", cell) for cell in "0123"),
+        *(("PASSED", "wrong", cell) for cell in "01"),
+    ], report
+    assert "name 'math' is not defined" in report
