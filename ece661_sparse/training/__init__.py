@@ -1,6 +1,12 @@
 """What every chapter needs around a method: data, the loop, numbers, checkpoints."""
 
 from ece661_sparse.training.checkpoint import Checkpoint
+from ece661_sparse.training.cifar import (
+    crop_and_flip,
+    half_precision,
+    load_cifar10,
+    load_cifar10_jpeg,
+)
 from ece661_sparse.training.data import (
     Data,
     Images,
@@ -26,8 +32,12 @@ __all__ = [
     "LayerSparsity",
     "SparsityReport",
     "accuracy",
+    "crop_and_flip",
     "current_profile",
+    "half_precision",
     "hold_out",
+    "load_cifar10",
+    "load_cifar10_jpeg",
     "load_mnist",
     "load_sparse",
     "nonzeros",

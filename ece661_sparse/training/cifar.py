@@ -114,9 +114,10 @@ def crop_and_flip(x: Tensor, padding: int = 4) -> Tensor:
 def half_precision(device: torch.device | str) -> torch.dtype | None:
     """bfloat16 where the hardware multiplies in it, else None.
 
-    GPUs from the A100 on, and CPUs with the instructions ``avx512_bf16``: a ResNet
-    trains 1.4 times as fast there. Elsewhere it is emulated, and many times slower. Of
-    Colab's GPUs, the free T4 has none.
+    That is, GPUs from the A100 on, and CPUs with the instructions ``avx512_bf16``, on
+    which a ResNet-20 trains about 1.5 times as fast. Elsewhere, as on Colab's free T4,
+    it would be emulated, and slow. Gradients are coarser: after four passes over 9,600
+    images a ResNet-20's loss was 1.23 instead of 1.18 (four seeds).
     """
     device = torch.device(device)
     if device.type == "cuda":

@@ -1,0 +1,259 @@
+"""CIFAR-10 as torchvision reads it and as JPEG files; crops and flips; bfloat16."""
+
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ece661_sparse.training import (
+    Checkpoint,
+    Images,
+    crop_and_flip,
+    half_precision,
+    load_cifar10,
+    load_cifar10_jpeg,
+    train,
+)
+
+pytest.importorskip("torchvision")
+from torchvision.datasets import CIFAR10, cifar
+from torchvision.transforms import functional as tv
+from torchvision.transforms import v2
+
+NAMES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+    "truck",
+)  # fmt: skip
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+def normalised(pixels):
+    """(N, 32, 32, 3) of bytes, by the book."""
+    x = pixels.astype(np.float64) / 255
+    return torch.from_numpy((x - MEAN) / STD).permute(0, 3, 1, 2).float()
+
+
+@pytest.fixture
+def batches(tmp_path, monkeypatch):
+    """Five files of training images and one of test images, with checksums to match."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 2, 32, 32, 3), np.uint8)
+
+    def write(name, content):
+        (folder / name).write_bytes(data := pickle.dumps(content))
+        return [name, hashlib.md5(data).hexdigest()]
+
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    files = [
+        # red, then green, then blue; each row by row
+        write(
+            name, {"data": part.transpose(0, 3, 1, 2).reshape(2, -1), "labels": [i, 9]}
+        )
+        for i, (name, part) in enumerate(zip(names, pixels, strict=True))
+    ]
+    meta = write("batches.meta", {"label_names": list("abcdefghij")})
+    monkeypatch.setattr(CIFAR10, "train_list", files[:5])
+    monkeypatch.setattr(CIFAR10, "test_list", files[5:])
+    monkeypatch.setattr(CIFAR10, "meta", dict(CIFAR10.meta, md5=meta[1]))
+    return pixels
+
+
+def no_network(url, *_, **__):
+    raise RuntimeError(f"no route to {url}")
+
+
+@pytest.mark.parametrize("by", ["root", "environment"])
+def test_what_is_there_is_read(tmp_path, monkeypatch, batches, by):
+    monkeypatch.setattr(cifar, "download_and_extract_archive", no_network)
+    if by == "environment":
+        monkeypatch.setenv("ECE661_DATA", str(tmp_path))
+    data = load_cifar10(root=tmp_path if by == "root" else None)
+    torch.testing.assert_close(
+        data.train.x, normalised(batches[:5].reshape(-1, 32, 32, 3))
+    )
+    torch.testing.assert_close(data.test.x, normalised(batches[5]))
+    assert data.train.y.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]
+    assert data.test.y.dtype == torch.int64 and data.test.y.tolist() == [5, 9]
+
+
+def test_data_go_to_the_device(tmp_path, batches):
+    assert load_cifar10("meta", tmp_path).train.x.is_meta
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_missing_or_damaged_data_say_what_where_and_how(
+    tmp_path, monkeypatch, batches, damage
+):
+    one = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    if damage == "missing":
+        one.unlink()
+    else:
+        one.write_bytes(one.read_bytes()[:100])
+    monkeypatch.setattr(cifar, "download_and_extract_archive", no_network)
+    monkeypatch.setenv("ECE661_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError) as caught:
+        load_cifar10()
+    for part in (
+        str(one.parent),
+        "no route to",
+        "cifar-10-python.tar.gz",
+        "ECE661_DATA",
+    ):
+        assert part in str(caught.value)
+
+
+def test_jpeg_files_have_the_labels_of_their_folders(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    shades = np.random.default_rng(0).integers(0, 256, (10, 3), np.uint8)
+    for part in ("train", "test"):
+        for name, shade in zip(NAMES, shades, strict=True):
+            folder = tmp_path / "CIFAR-10-images" / part / name
+            folder.mkdir(parents=True)
+            plain = np.broadcast_to(shade, (32, 32, 3)).copy()
+            image.fromarray(plain).save(folder / "0001.jpg", quality=100)
+    data = load_cifar10_jpeg(root=tmp_path)
+    assert data.train.y.tolist() == data.test.y.tolist() == list(range(10))
+    expected = normalised(np.broadcast_to(shades[:, None, None], (10, 32, 32, 3)))
+    torch.testing.assert_close(data.train.x, expected, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_missing_jpeg_files_say_where_to_put_them(tmp_path, part):
+    (tmp_path / "CIFAR-10-images" / part).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError) as caught:
+        load_cifar10_jpeg(root=tmp_path)
+    for text in (str(tmp_path / "CIFAR-10-images"), "github.com", "ECE661_DATA"):
+        assert text in str(caught.value)
+
+
+# --- crops and flips ----------------------------------------------------------------
+
+
+def every_view(image, padding):
+    """All crops of one padded image and their mirror images, by torchvision."""
+    padded = tv.pad(image, padding)
+    height, width = image.shape[1:]
+    crops = [
+        tv.crop(padded, top, left, height, width)
+        for top in range(2 * padding + 1)
+        for left in range(2 * padding + 1)
+    ]
+    return torch.stack(crops + [tv.hflip(crop) for crop in crops])
+
+
+def test_each_image_is_some_view_of_itself_and_all_views_occur_equally_often():
+    torch.manual_seed(0)
+    n, padding = 9_000, 1
+    x = torch.randn(2, 3, 4, 5)
+    many = x.repeat(n // 2, 1, 1, 1)
+    out = crop_and_flip(many, padding)
+    assert out.shape == many.shape and out.dtype == x.dtype
+    for k in range(2):
+        views = every_view(x[k], padding).flatten(1)
+        matches = (out[k::2].flatten(1)[:, None] == views).all(-1)
+        assert (matches.sum(1) == 1).all()
+        counts = matches.sum(0)  # 250 of each of the 18 are expected
+        assert counts.min() > 180 and counts.max() < 320
+
+
+def test_the_images_of_a_batch_are_moved_one_by_one():
+    """As torchvision's do not: it has one random place for all images of a batch."""
+    x = torch.randn(1, 3, 32, 32).repeat(64, 1, 1, 1)
+    assert len(crop_and_flip(x).unique(dim=0)) > 30
+    assert len(v2.RandomCrop(32, 4)(x).unique(dim=0)) == 1
+
+
+def test_the_same_seed_gives_the_same_views_with_channels_last_in_memory():
+    x = torch.randn(7, 3, 32, 32).to(memory_format=torch.channels_last)
+    before = x.clone()
+    torch.manual_seed(3)
+    first = crop_and_flip(x)
+    torch.manual_seed(3)
+    again = crop_and_flip(x.contiguous())
+    assert torch.equal(first, again) and torch.equal(x, before)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    assert not torch.equal(crop_and_flip(x), first)
+
+
+def test_views_are_made_on_the_device_of_the_images():
+    x = torch.zeros(5, 3, 8, 8, device="meta", dtype=torch.bfloat16)
+    assert crop_and_flip(x).is_meta and crop_and_flip(x).dtype == torch.bfloat16
+
+
+def small():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, 2),
+    )  # fmt: skip
+    images = Images(torch.randn(50, 3, 8, 8), torch.arange(50) % 2)
+    return model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9), images
+
+
+def test_a_run_that_was_stopped_sees_the_same_views(tmp_path):
+    options = {"batch_size": 16, "progress": False, "augment": crop_and_flip}
+    whole, optimizer, images = small()
+    train(whole, optimizer, images, epochs=4, **options)
+
+    model, optimizer, images = small()
+    checkpoint = Checkpoint(tmp_path / "run.pt")
+    train(model, optimizer, images, epochs=2, checkpoint=checkpoint, **options)
+    model, optimizer, images = small()
+    torch.rand(3)
+    train(model, optimizer, images, epochs=4, checkpoint=checkpoint, **options)
+    for p, q in zip(whole.parameters(), model.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_the_network_sees_what_augment_returns():
+    model, optimizer, images = small()
+    seen = []
+    model.register_forward_pre_hook(lambda _, x: seen.append(x[0].unique().tolist()))
+    train(
+        model, optimizer, images, epochs=1, batch_size=50, progress=False,
+        augment=lambda x: torch.full_like(x, 7.0),
+    )  # fmt: skip
+    assert seen == [[7.0]]
+
+
+# --- bfloat16 -----------------------------------------------------------------------
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_the_weights():
+    runs = {}
+    for dtype in (None, torch.bfloat16):
+        model, optimizer, images = small()
+        kinds = set()
+        model[0].register_forward_hook(lambda *a, kinds=kinds: kinds.add(a[2].dtype))
+        history = train(
+            model, optimizer, images, epochs=3, batch_size=10, progress=False,
+            autocast=dtype,
+        )  # fmt: skip
+        assert kinds == {dtype or torch.float32}
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        runs[dtype] = [record["loss"] for record in history]
+    assert runs[None] != runs[torch.bfloat16]
+    assert runs[None] == pytest.approx(runs[torch.bfloat16], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), None), ((8, 0), torch.bfloat16)]
+)
+def test_gpus_without_bfloat16_compute_in_float32(monkeypatch, capability, dtype):
+    """Colab's T4 is a 7.5: torch would emulate it, slowly."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert half_precision("cuda") is dtype
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_cpus_without_bfloat16_compute_in_float32(monkeypatch, native):
+    name = "_is_avx512_bf16_supported"
+    monkeypatch.setattr(torch.cpu, name, lambda: native, raising=False)
+    assert half_precision("cpu") is (torch.bfloat16 if native else None)
+    monkeypatch.delattr(torch.cpu, name)
+    assert half_precision("cpu") is None  # an older torch does not know
+    assert half_precision("meta") is None
