@@ -23,8 +23,8 @@ from ece661_sparse.training.distributed import GO_ON, processes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
-    device = torch.device(options.device or _best_device())
     try:
+        device = _device(options.device)
         with processes(device):
             return _reproduce(options, device)
     except (ValueError, FileNotFoundError, ConnectionError) as error:
@@ -148,5 +148,13 @@ def default_out(profile: str) -> Path:
     return Path("results") if clone.parent == PACKAGE else clone
 
 
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _device(name: str | None) -> torch.device:
+    """The device of that name; without a name, a GPU if there is one."""
+    gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if gpu else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"there is no device {name!r}: {error}") from error
+    if device.type == "cuda" and not gpu:
+        raise ValueError(f"torch sees no GPU here: --device {name} cannot be had")
+    return device

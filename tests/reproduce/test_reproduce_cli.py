@@ -106,6 +106,17 @@ def test_missing_data_say_where_they_were_looked_for(tmp_path, capsys, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cuda", "torch sees no GPU here"), ("gpu", "there is no device 'gpu'")],
+)
+def test_a_device_that_is_not_there(tmp_path, capsys, monkeypatch, device, message):
+    monkeypatch.setattr(cli.torch.cuda, "is_available", lambda: False)
+    assert run("table1", "--device", device, "--out", str(tmp_path)) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert not list(tmp_path.glob("table1"))
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
