@@ -12,7 +12,7 @@ import torch.distributed as dist
 CONTEXT = get_context("forkserver")
 # The first optimizer imports torch._dynamo, which takes seconds.
 CONTEXT.set_forkserver_preload(["ece661_sparse.reproduce.cli", "torch._dynamo"])
-PATIENCE = 60  # seconds until a test that hangs has failed
+PATIENCE = 120  # seconds until a test that hangs has failed
 
 
 def start(function: Callable[..., Any], *arguments: Any, log: Path, **environment: str):

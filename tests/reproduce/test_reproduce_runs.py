@@ -1,11 +1,7 @@
-"""A run that is killed anywhere ends with the same bits; a recipe sees no test set."""
+"""A run that is cut off anywhere ends with the same bits; no recipe sees a test set."""
 
 import gc
 import json
-import os
-import random
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,7 +22,6 @@ from ece661_sparse.reproduce.rows import Clock
 from ece661_sparse.reproduce.runner import Options, run_row
 from ece661_sparse.reproduce.verify import verify_row
 from ece661_sparse.training import (
-    Checkpoint,
     Data,
     Images,
     accuracy,
@@ -37,9 +32,8 @@ from ece661_sparse.training import (
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_rows
+from interrupted import cut_off, what_it_made
 from tiny_rows import DATASET, EPOCHS, HELD_OUT, NETWORK, ROW, TEST, TRAIN, GuardedData
-
-TIMES = ("minutes", "base_minutes", "commit")
 
 
 @pytest.fixture(autouse=True)
@@ -60,14 +54,6 @@ def options(folder, **changes):
     )
 
 
-def what_it_made(out):
-    """The result without its clock, and the bytes of the weights."""
-    result = json.loads(result_path(out, ROW).read_text())
-    for name in TIMES:
-        del result[name]
-    return result, weights_path(out, ROW).read_bytes()
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
@@ -75,64 +61,18 @@ def uninterrupted(tmp_path_factory):
         patch.setitem(NETWORKS, "tiny", NETWORK)
         patch.setitem(DATASETS, "tiny", DATASET)
         run_row(ROW, options(folder))
-    return what_it_made(folder / "results")
-
-
-def test_a_killed_run_ends_with_the_same_bits(tmp_path, uninterrupted):
-    """kill -9 once in each stage, at a random moment, then run to the end."""
-    moment = random.Random(time.time_ns())
-    out = tmp_path / "results"
-    command = [
-        *(sys.executable, str(Path(__file__).with_name("tiny_rows.py"))),
-        *("reproduce", "table1", "--row", "tiny", "--device", "cpu"),
-        *("--profile", "quick", "--out", str(out)),
-        *("--checkpoints", str(tmp_path / "checkpoints")),
-    ]
-    # Parent and child must add in the same order to be compared bit for bit.
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    for _ in range(3):
-        child = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-        for _ in range(moment.randint(1, EPOCHS)):  # one line each, new epochs only
-            child.stdout.readline()
-        time.sleep(moment.uniform(0, 0.02))  # within an epoch, or while saving
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        assert child.returncode == -signal.SIGKILL
-    assert not out.exists()
-    subprocess.run(command, check=True, env=environment, capture_output=True)
-    assert what_it_made(out) == uninterrupted
+    return what_it_made(folder / "results", ROW)
 
 
 @pytest.mark.parametrize("saves", range(1, 3 * EPOCHS + 1))
 @pytest.mark.parametrize("before", [True, False])
-def test_cut_off_at_every_checkpoint(
-    tmp_path, monkeypatch, uninterrupted, saves, before
-):
-    count, save = 0, Checkpoint.save
-
-    def cut_off(self, **state):
-        nonlocal count
-        count += 1
-        if count == saves and before:
-            raise KeyboardInterrupt
-        save(self, **state)
-        if count == saves:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "save", cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            run_row(ROW, options(tmp_path))
+def test_cut_off_at_every_checkpoint(tmp_path, uninterrupted, saves, before):
+    with cut_off(saves, before), pytest.raises(KeyboardInterrupt):
+        run_row(ROW, options(tmp_path))
     assert not (tmp_path / "results").exists()
     torch.rand(5)  # whatever else the session did in between
     run_row(ROW, options(tmp_path))
-    assert what_it_made(tmp_path / "results") == uninterrupted
+    assert what_it_made(tmp_path / "results", ROW) == uninterrupted
 
 
 def test_cut_off_between_the_weights_and_the_json(tmp_path, monkeypatch, uninterrupted):
@@ -146,7 +86,7 @@ def test_cut_off_between_the_weights_and_the_json(tmp_path, monkeypatch, uninter
         with pytest.raises(KeyboardInterrupt):
             run_row(ROW, options(tmp_path))
     run_row(ROW, options(tmp_path))
-    assert what_it_made(tmp_path / "results") == uninterrupted
+    assert what_it_made(tmp_path / "results", ROW) == uninterrupted
 
 
 def test_the_same_weights_with_the_dense_network_at_hand(tmp_path, uninterrupted):
@@ -156,7 +96,7 @@ def test_the_same_weights_with_the_dense_network_at_hand(tmp_path, uninterrupted
     assert list(dense.glob("*/dense.pt"))
     result_path(tmp_path / "results", ROW).unlink()
     run_row(ROW, options(tmp_path))
-    assert what_it_made(tmp_path / "results") == uninterrupted
+    assert what_it_made(tmp_path / "results", ROW) == uninterrupted
 
 
 def test_seeds_differ_in_weights_and_in_order(tmp_path, monkeypatch):
@@ -246,7 +186,7 @@ def test_validation_never_touches_the_test_set(tmp_path, monkeypatch):
 def test_a_validation_and_a_final_run_share_no_checkpoint(tmp_path, uninterrupted):
     run_row(ROW, options(tmp_path, validate=True, out=None))
     run_row(ROW, options(tmp_path))
-    assert what_it_made(tmp_path / "results") == uninterrupted
+    assert what_it_made(tmp_path / "results", ROW) == uninterrupted
 
 
 def test_other_settings_start_again(tmp_path):
@@ -319,11 +259,11 @@ def test_a_failure_keeps_the_results_of_earlier_seeds(tmp_path):
 
 def test_results_of_another_profile_are_not_overwritten(tmp_path):
     run_row(ROW, options(tmp_path))
-    before = what_it_made(tmp_path / "results")
+    before = what_it_made(tmp_path / "results", ROW)
     for changed in ({"profile": "full"}, {"validate": True}):
         with pytest.raises(ValueError, match=r"tiny\.json holds .*quick.*--out"):
             run_row(ROW, options(tmp_path, **changed))
-    assert what_it_made(tmp_path / "results") == before
+    assert what_it_made(tmp_path / "results", ROW) == before
 
 
 def test_minutes_add_up_over_interruptions(tmp_path):

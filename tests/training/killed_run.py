@@ -1,6 +1,6 @@
-"""A training run for test_loop.py to kill: python killed_run.py CHECKPOINT RESULT."""
+"""A training run for test_loop.py to kill."""
 
-import sys
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -41,6 +41,6 @@ def run(checkpoint: Checkpoint | None, epochs: int = EPOCHS):
     return model.state_dict(), history
 
 
-if __name__ == "__main__":
-    weights, history = run(Checkpoint(sys.argv[1]))
-    Checkpoint(sys.argv[2]).save(weights=weights, history=history)
+def save_run(folder: Path) -> None:
+    weights, history = run(Checkpoint(folder / "run.pt"))
+    Checkpoint(folder / "result.pt").save(weights=weights, history=history)

@@ -1,9 +1,6 @@
 """The loop against a hand-written one; resumed runs against uninterrupted ones."""
 
-import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from forked import start, wait
 from torch import nn
 
 from ece661_sparse.training import Checkpoint, Images, accuracy, set_seed, train
 from ece661_sparse.training.loop import batches
 
 sys.path.insert(0, str(Path(__file__).parent))
-from killed_run import EPOCHS, run
+from killed_run import EPOCHS, run, save_run
 
 
 def two_classes(n=60):
@@ -157,6 +155,10 @@ def identical(a, b):
     assert history_a == history_b
 
 
+def epochs_in(log):
+    return log.read_text().count("epoch") if log.exists() else 0
+
+
 @pytest.fixture(scope="module")
 def uninterrupted():
     return run(None)
@@ -177,26 +179,17 @@ def test_resumed_runs_end_with_the_same_bits(tmp_path, uninterrupted):
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, uninterrupted):
     """kill -9 three times at random moments, then run to the end."""
-    moment = random.Random(time.time_ns())
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("killed_run.py")),
-        str(tmp_path / "run.pt"),
-        str(tmp_path / "result.pt"),
-    ]
-    # Parent and child must add in the same order to be compared bit for bit.
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    moment, log = random.Random(661), tmp_path / "log"
     for _ in range(3):
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        for _ in range(moment.randint(1, 4)):  # epochs, one line each
-            child.stdout.readline()
+        child = start(save_run, tmp_path, log=log)
+        enough = epochs_in(log) + moment.randint(1, 4)
+        while child.is_alive() and epochs_in(log) < enough:
+            time.sleep(0.005)
         time.sleep(moment.uniform(0, 0.03))  # within an epoch, or while saving
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
+        child.kill()
+        wait(child)
     assert not (tmp_path / "result.pt").exists()
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    assert wait(start(save_run, tmp_path, log=log)) == 0
     result = Checkpoint(tmp_path / "result.pt").load()
     identical((result["weights"], result["history"]), uninterrupted)
 
