@@ -17,6 +17,7 @@ from ece661_sparse.reproduce.networks import NETWORKS, sgd_cosine
 from ece661_sparse.reproduce.results import result_path, weights_path
 from ece661_sparse.reproduce.runner import Options, run_row
 from ece661_sparse.training import Checkpoint, Data, Images
+from ece661_sparse.training.distributed import processes
 
 
 @contextmanager
@@ -123,3 +124,9 @@ def run(recipe: str, folder: Path) -> None:
     )
     with patch.dict(NETWORKS, networks), patch.dict(DATASETS, datasets):
         run_row(short(recipe), options, [0])
+
+
+def run_in_company(recipe: str, folder: Path) -> None:
+    """The same in one of several processes."""
+    with processes(torch.device("cpu")):
+        run(recipe, folder)

@@ -1,4 +1,4 @@
-"""Every recipe of every table, interrupted: the same bits in the end."""
+"""Every recipe of every table: interrupted, the same bits; in two processes, as one."""
 
 import random
 import shutil
@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import start, wait
+from forked import Ranks, start, wait
+from torch.nn.utils import parameters_to_vector
 
 sys.path.insert(0, str(Path(__file__).parent))
 import interrupted
-from interrupted import ROWS, SHORT, cut_off, what_it_made
+from interrupted import ROWS, SHORT, cut_off, short, what_it_made
 
 from ece661_sparse.reproduce.results import result_path
+from ece661_sparse.training import load_sparse
 
 KILLS = 20  # of all recipes together
+NORMALISED = {"channel_gating", "dynamic_convolution", "gsm_published"}
 
 
 @pytest.fixture(scope="module", params=SHORT)
@@ -69,3 +72,24 @@ def test_kill_9_at_random_moments(uninterrupted, tmp_path):
             moments.clear()
     assert wait(start(interrupted.run, recipe, tmp_path, log=tmp_path / "log")) == 0
     assert what_it_made(tmp_path / "results", ROWS[recipe]) == made, f"{moments} s"
+
+
+def test_two_processes_make_what_one_makes(uninterrupted, tmp_path):
+    recipe, (result, weights), _ = uninterrupted
+    ranks = Ranks(interrupted.run_in_company, recipe, tmp_path, folder=tmp_path)
+    assert ranks.wait() == [0, 0], ranks.output()
+    together, of_two = what_it_made(tmp_path / "results", ROWS[recipe])
+    assert together["device"] == f"2 x {result['device']}"
+    assert together["nonzero"] == result["nonzero"]
+    if recipe in NORMALISED:  # on CPUs, over the share of a batch
+        return
+    for path, content in ((tmp_path / "one", weights), (tmp_path / "two", of_two)):
+        path.write_bytes(content)
+    one, two = (
+        parameters_to_vector(
+            load_sparse(tmp_path / name, short(recipe).untrained()).parameters()
+        )
+        for name in ("one", "two")
+    )
+    # Rounding may decide for another weight, though not often.
+    assert ((one - two).abs() > 1e-3).double().mean() < 1e-3
