@@ -18,7 +18,8 @@ To add a row:
 
    Every stage is checkpointed after each epoch, so that a run killed anywhere goes on
    and ends with the same bits: randomness only from torch's global generator, and
-   what changes during a stage only in the model and the optimizer.
+   what changes during a stage only in the model and the optimizer. Under torchrun every
+   process runs the recipe, and ``run.fit`` shares out the batches.
 2. Choose its settings with ``--validate``: it trains without a tenth or so of the
    training set and reports the accuracy on that. A recipe never sees the test set;
    the runner measures on it once, at the end.

@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         help="run the published tables again",
         description="Run rows of a published table again, and show them side by side. "
         "An interrupted run goes on from its last finished epoch; a seed that is in "
-        "the results already is not run again.",
+        "the results already is not run again. On several GPUs: torchrun "
+        "--nproc-per-node N -m ece661_sparse reproduce ...",
     )
     add = command.add_argument
     add("table", nargs="?", help=f"one of: {', '.join(TABLES)}")

@@ -1,4 +1,4 @@
-"""One training in several processes that torchrun started, each on a GPU or a core.
+"""One training in several processes, each on a GPU or a core, started by torchrun::
 
     torchrun --nproc-per-node 2 -m ece661_sparse reproduce table1 --row gsm-lenet300-60x
 
@@ -60,7 +60,11 @@ def rank() -> int:
 
 
 def parallel(model: nn.Module) -> nn.Module:
-    """The model to call in a training step: ``backward`` averages its gradients."""
+    """The model to call in a training step: ``backward`` averages its gradients.
+
+    On GPUs its batch normalisation becomes, and stays, SyncBatchNorm: the same layer
+    with the same state, which in one process does the same.
+    """
     if world_size() == 1:
         return model
     if any(p.is_cuda for p in model.parameters()):
