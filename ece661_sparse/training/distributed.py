@@ -11,7 +11,7 @@ process with the whole batch. Up to rounding, that is, and with three exceptions
   changes to images (``augment``) are therefore drawn as in one process. Noise that the
   network draws for each image (dropout, channel gating) is the same for the first image
   of every share, for the second, and so on: right on average, though not what one
-  process draws.
+  process draws. An optimizer that draws as well (DNS) then needs shares of equal size.
 - Batch normalisation. On GPUs over the whole batch (SyncBatchNorm). On CPUs, for which
   torch has none, over the share.
 - A loss that compares images of a batch, as ``batch_shaping`` does, sees the share.
