@@ -51,8 +51,8 @@ refresh: export OMP_NUM_THREADS := 1
 refresh: $(READY)   ## run the notebooks and store their outputs, normalised
 	$(BIN)/python book/_tools/refresh.py -j $(JOBS) $(NOTEBOOKS)
 
-bench: $(READY)  ## measure every speed bar, as ratios in one interleaved run
-	$(BIN)/python -m tests.benchmarks
+bench: $(READY)  ## measure every speed bar for the page of benchmarks, on a quiet machine
+	$(BIN)/python -m tests.benchmarks --json book/results/bench.json
 
 address: $(READY)   ## set the repository's public address everywhere: make address URL=https://...
 	$(BIN)/python book/_tools/address.py $(URL)

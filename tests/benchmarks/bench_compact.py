@@ -22,6 +22,8 @@ from ece661_sparse.training import load_sparse
 from ece661_sparse.training.sparse_file import sparse_bytes
 from tests.benchmarks.harness import Bar, Figure
 
+PART = "Sparse inference"
+
 
 def inference(model: nn.Module, x: Tensor) -> Callable[[], None]:
     times = max(5, 500 // len(x))
@@ -84,9 +86,17 @@ def bars() -> list[Bar | Figure]:
     x = torch.rand(256, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     dense_bytes = sum(p.numel() * p.itemsize for p in lenet5.parameters())
 
-    def bar(name: str, ours: nn.Module, theirs: nn.Module, n: int, least: float) -> Bar:
+    def bar(
+        name: str,
+        peer: str,
+        ours: nn.Module,
+        theirs: nn.Module,
+        n: int,
+        least: float,
+    ) -> Bar:
         return Bar(
             f"{name}, batch {n}",
+            peer,
             ours=inference(ours, x[:n]),
             theirs=inference(theirs, x[:n]),
             at_least=least,
@@ -94,27 +104,30 @@ def bars() -> list[Bar | Figure]:
         )
 
     return [
-        bar("LeNet-5 at 300x: compact against dense", small, lenet5, 256, 5.0),
-        bar("LeNet-5 at 300x: ... dense, channels_last", small, fast, 256, 2.5),
-        bar("LeNet-5 at 300x: compact against dense", small, lenet5, 1, 1.5),
+        bar("LeNet-5 at 300x, compact", "dense", small, lenet5, 256, 5.0),
+        bar("LeNet-5 at 300x, compact", "dense, channels_last", small, fast, 256, 2.5),
+        bar("LeNet-5 at 300x, compact", "dense", small, lenet5, 1, 1.5),
         bar(
-            "LeNet-300 at 60x: compact against dense",
+            "LeNet-300 at 60x, compact",
+            "dense",
             compact(lenet300),
             lenet300,
             256,
             2,
         ),
-        bar("LeNet-300 at 60x: CSR against dense", in_csr, lenet300, 256, 3),
+        bar("LeNet-300 at 60x, CSR", "dense", in_csr, lenet300, 256, 3),
         bar(
-            "One layer at 1 %: CSR against dense",
+            "one layer at 1 %, CSR",
+            "dense",
             Columns(CSRLinear(one_layer)),
             nn.Sequential(nn.Flatten(), one_layer),
             256,
             5,
         ),
         Figure(
-            "LeNet-5 at 300x: bytes of the file, compact and sparse / dense",
+            "LeNet-5 at 300x, compact: bytes of the file",
             value=lambda: len(sparse_bytes(small)) / dense_bytes,
             at_most=1 / 50,
+            peer="dense",
         ),
     ]

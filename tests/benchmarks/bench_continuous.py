@@ -15,6 +15,8 @@ from ece661_sparse.gates import (
 from ece661_sparse.models import LeNet5
 from tests.benchmarks.harness import Bar
 
+PART = "Gates"
+
 BATCH, STEPS = 128, 5
 
 
@@ -47,7 +49,8 @@ def bars() -> list[Bar]:
     """A gate on every weight costs at most 1.6 times the plain step."""
     return [
         Bar(
-            "LeNet-5 step: continuous weight gates against plain",
+            "LeNet-5 step, continuous weight gates",
+            "no gates",
             ours=training(gated=True),
             theirs=training(gated=False),
             at_most=1.6,

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from ece661_sparse.dynamic import DynamicConv2d
 from tests.benchmarks.harness import Bar
 
+PART = "Dynamic layers"
+
 BATCH, CHANNELS, SIZE, KERNELS, STEPS = 32, 64, 16, 4, 5
 
 
@@ -62,14 +64,16 @@ def bars() -> list[Bar]:
     result = []
     for name, work in (("inference", inference), ("training", training)):
         against_static = Bar(
-            f"dynamic convolution against static, {name}",
+            f"dynamic convolution, {name}",
+            "one static layer",
             ours=work(dynamic),
             theirs=work(static),
             at_most=1.3,
             repeats=21,
         )
         against_outputs = Bar(
-            f"dynamic convolution against K outputs, {name}",
+            f"dynamic convolution, {name}",
+            "mixing K outputs",
             ours=work(dynamic),
             theirs=work(outputs),
             at_least=2.5,

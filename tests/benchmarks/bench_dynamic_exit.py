@@ -19,6 +19,8 @@ from ece661_sparse.dynamic import (
 from ece661_sparse.models import BranchyLeNet, MultiExitCNN
 from tests.benchmarks.harness import Bar
 
+PART = "Dynamic layers"
+
 IMAGES = 2560
 
 
@@ -65,6 +67,7 @@ def bars() -> list[Bar]:
         batches = x.split(size) if size > 1 else x[:300].split(1)
         return Bar(
             f"early exit, {make.__name__}, batch {size}, {rate:.0%} leave",
+            "the whole network",
             ours=lambda: early(network, policy, batches),
             theirs=lambda: whole(trunk, batches),
             at_most=at_most,

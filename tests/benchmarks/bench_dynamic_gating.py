@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from ece661_sparse.dynamic import GatedResidualBlock
 from tests.benchmarks.harness import Bar
 
+PART = "Dynamic layers"
+
 
 class HalfOpen(nn.Module):
     """A gate's arithmetic, and then half of the channels, others for each image."""
@@ -45,12 +47,15 @@ def run(model: nn.Module, x: Tensor, size: int) -> None:
 
 
 def bars() -> list[Bar]:
-    def bar(name: str, channels: int, side: int, n: int, size: int, most: float) -> Bar:
+    def bar(
+        name: str, peer: str, channels: int, side: int, n: int, size: int, most: float
+    ) -> Bar:
         x = torch.randn(n, channels, side, side)
         x = x.to(memory_format=torch.channels_last)
         skipping, masking = (block(channels, skip=skip) for skip in (True, False))
         return Bar(
             f"gated block, {channels} channels, {side}x{side}, {name}",
+            peer,
             ours=lambda: run(skipping, x, size),
             theirs=lambda: run(masking, x, n),
             at_most=most,
@@ -58,11 +63,11 @@ def bars() -> list[Bar]:
         )
 
     return [
-        bar("one image: skip against mask", 128, 28, 1, 1, 0.8),
-        bar("one image: skip against mask", 64, 28, 1, 1, 0.95),
+        bar("one image, skip", "mask", 128, 28, 1, 1, 0.8),
+        bar("one image, skip", "mask", 64, 28, 1, 1, 0.95),
         # nothing to gain here, and this is what trying costs
-        bar("one image: skip against mask", 16, 14, 1, 1, 1.6),
-        bar("64 images: skip against mask", 64, 14, 64, 64, 1.3),
+        bar("one image, skip", "mask", 16, 14, 1, 1, 1.6),
+        bar("64 images, skip", "mask", 64, 14, 64, 64, 1.3),
         # one by one every image skips its own half, and loses what a batch gains
-        bar("64 images: one by one, skip, against batch", 64, 14, 64, 1, 3.0),
+        bar("64 images one by one, skip", "mask, in one batch", 64, 14, 64, 1, 3.0),
     ]

@@ -11,6 +11,8 @@ from ece661_sparse.gates import HardConcrete, bake, expected_l0, gate, gate_grou
 from ece661_sparse.models import LeNet5
 from tests.benchmarks.harness import Bar
 
+PART = "Gates"
+
 BATCH, STEPS = 128, 5
 
 
@@ -58,21 +60,24 @@ def bars() -> list[Bar]:
     step = training(None)
     return [
         Bar(
-            "LeNet-5 step: hard concrete group gates against plain",
+            "LeNet-5 step, hard concrete group gates",
+            "no gates",
             ours=training("unit"),
             theirs=step,
             at_most=1.15,
             repeats=15,
         ),
         Bar(
-            "LeNet-5 step: hard concrete weight gates against plain",
+            "LeNet-5 step, hard concrete weight gates",
+            "no gates",
             ours=training("weight"),
             theirs=step,
             at_most=1.6,
             repeats=15,
         ),
         Bar(
-            "LeNet-5 inference: baked against plain",
+            "LeNet-5 inference, baked",
+            "no gates",
             ours=inference(baked),
             theirs=inference(plain),
             at_most=1.05,

@@ -14,6 +14,8 @@ from ece661_sparse.saliency import GSM
 from ece661_sparse.training import load_mnist
 from tests.benchmarks.harness import Bar
 
+PART = "Optimizers"
+
 BATCH, WARM_UP = 256, 30
 
 
@@ -76,7 +78,8 @@ def bars() -> list[Bar]:
         name = network.__name__
         result += [
             Bar(
-                f"GSM step alone against fused SGD, {name}",
+                f"GSM, the step alone, {name}",
+                "torch.optim.SGD, fused",
                 ours.optimizer.step,
                 theirs.optimizer.step,
                 at_most=5.5,
@@ -84,7 +87,8 @@ def bars() -> list[Bar]:
                 repeats=301,
             ),
             Bar(
-                f"GSM: a training step of {name}, batch {BATCH}",
+                f"GSM, a training step of {name}, batch {BATCH}",
+                "torch.optim.SGD, fused",
                 ours.step,
                 theirs.step,
                 at_most=whole,

@@ -7,6 +7,8 @@ import sys
 
 from tests.benchmarks.harness import Figure
 
+PART = "Operators"
+
 PROGRAM = """
 import resource, torch
 from ece661_sparse.proximal import *

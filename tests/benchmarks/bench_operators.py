@@ -19,6 +19,8 @@ from ece661_sparse.proximal import (
 )
 from tests.benchmarks.harness import Bar
 
+PART = "Operators"
+
 SIZE = 10_000_000
 
 
@@ -40,7 +42,8 @@ def bars() -> list[Bar]:
         name: str, operator: Callable[[], object], at_most: float
     ) -> Bar:
         return Bar(
-            f"{name}, in place, against mul_",
+            f"{name}, in place",
+            "one pass, mul_",
             ours=operator,
             theirs=lambda: other.mul_(1.0),
             prepare=lambda: x.copy_(source),
@@ -80,6 +83,7 @@ def against_peers(source: Tensor) -> list[Bar]:
 
     def pair(
         name: str,
+        library: str,
         operator: Callable,
         peer: Callable[[], object],
         least: float,
@@ -87,6 +91,7 @@ def against_peers(source: Tensor) -> list[Bar]:
     ) -> Bar:
         return Bar(
             name,
+            library,
             ours=lambda: operator(x, out=x),
             theirs=peer,
             prepare=lambda: x.copy_(source),
@@ -106,19 +111,21 @@ def against_peers(source: Tensor) -> list[Bar]:
     their_soft, their_scad = pyproximal.L1(0.5), pyproximal.SCAD(0.5, 3.7)
     slow_scad = vector_form(penalties.SCAD(0.5, 3.7))
     return [
-        pair("soft against pyproximal", soft, lambda: their_soft.prox(array, 1.0), 5),
-        pair("SCAD against pyproximal", scad, lambda: their_scad.prox(array, 1.0), 5),
-        pair("soft against skglm", soft, vector_form(penalties.L1(0.5)), 3),
-        pair("MCP against skglm", mcp, vector_form(penalties.MCPenalty(0.5, 3.0)), 3),
-        pair("SCAD against skglm", scad, slow_scad, 3, repeats=1),
+        pair("soft", "pyproximal", soft, lambda: their_soft.prox(array, 1.0), 5),
+        pair("SCAD", "pyproximal", scad, lambda: their_scad.prox(array, 1.0), 5),
+        pair("soft", "skglm", soft, vector_form(penalties.L1(0.5)), 3),
+        pair("MCP", "skglm", mcp, vector_form(penalties.MCPenalty(0.5, 3.0)), 3),
+        pair("SCAD", "skglm", scad, slow_scad, 3, repeats=1),
         pair(
-            "l1/2, 10 % kept, against skglm",
+            "l1/2, 10 % kept",
+            "skglm",
             half,
             vector_form(penalties.L0_5(lam_half)),
             3,
         ),
         pair(
-            "l2/3, 10 % kept, against skglm",
+            "l2/3, 10 % kept",
+            "skglm",
             two_thirds,
             vector_form(penalties.L2_3(lam_two_thirds)),
             3,

@@ -13,6 +13,8 @@ from torch import Tensor
 from ece661_sparse.proximal import project_capped_simplex, project_top_n
 from tests.benchmarks.harness import Bar, Figure
 
+PART = "Operators"
+
 SIZE, KEEP = 10_000_000, 500_000
 
 
@@ -34,7 +36,7 @@ def bars() -> list[Bar | Figure]:
         return project_capped_simplex(x, total, out=x)
 
     array, total = source.numpy().copy(), SIZE - KEEP
-    peer = HyperPlaneBoxProj(np.ones_like(array), total, 0, 1)
+    box = HyperPlaneBoxProj(np.ones_like(array), total, 0, 1)
 
     def sum_error() -> float:
         """The largest over sums from a hundredth to nearly all of the entries."""
@@ -46,35 +48,40 @@ def bars() -> list[Bar | Figure]:
 
     def against(
         name: str,
+        peer: str,
         ours: Callable[[], object],
         theirs: Callable[[], object],
         **options: Any,
     ) -> Bar:
-        return Bar(name, ours, theirs, prepare=lambda: x.copy_(source), **options)
+        return Bar(name, peer, ours, theirs, prepare=lambda: x.copy_(source), **options)
 
     return [
         against(
-            "global top-n, in place, against mul_",
+            "global top-n, in place",
+            "one pass, mul_",
             top_n,
             lambda: other.mul_(1.0),
             at_most=12,
         ),
         against(
-            "global top-n against torch.topk",
+            "global top-n",
+            "torch.topk",
             top_n,
             lambda: top_n_by_topk(x),
             at_least=3,
         ),
         against(
-            "capped simplex, in place, against mul_",
+            "capped simplex, in place",
+            "one pass, mul_",
             capped_simplex,
             lambda: other.mul_(1.0),
             at_most=20,
         ),
         against(
-            "capped simplex against pyproximal",
+            "capped simplex",
+            "pyproximal",
             capped_simplex,
-            lambda: peer(array),
+            lambda: box(array),
             at_least=5,
             repeats=1,
         ),

@@ -17,9 +17,10 @@ class Bar:
     """A claim about speed: ours against theirs.
 
     Args:
-        name: what is compared.
+        name: what of this package.
+        peer: what it is compared with.
         ours: one run of this package's code.
-        theirs: one run of what it is compared with.
+        theirs: one run of the peer.
         at_most: largest allowed ratio ours / theirs, or
         at_least: smallest allowed ratio theirs / ours.
         prepare: called before every run, outside the measured time.
@@ -27,6 +28,7 @@ class Bar:
     """
 
     name: str
+    peer: str
     ours: Callable[[], object]
     theirs: Callable[[], object]
     at_most: float | None = None
@@ -56,6 +58,7 @@ class Bar:
             ratio, holds = theirs / ours, theirs / ours >= self.at_least
         return {
             "name": self.name,
+            "peer": self.peer,
             "ours_s": ours,
             "theirs_s": theirs,
             "ratio": ratio,
@@ -72,6 +75,7 @@ class Figure:
     name: str
     value: Callable[[], float]
     at_most: float
+    peer: str = ""
     at_least: None = None
 
     def measure(self) -> dict[str, object]:
@@ -79,7 +83,9 @@ class Figure:
         value = self.value()
         return {
             "name": self.name,
+            "peer": self.peer,
             "ratio": value,
             "at_most": self.at_most,
+            "at_least": None,
             "holds": value <= self.at_most,
         }
