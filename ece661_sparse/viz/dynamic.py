@@ -48,7 +48,7 @@ def draw_early_exit(threshold: float, skill: float, cost: float) -> Figure:
         bins=23,
         range=(0, 2.3),
         stacked=True,
-        color=[COLORS["entropy"], COLORS["channel_gating"]],
+        color=[COLORS["entropy"], COLORS["wrong"]],
         label=["right", "wrong"],
     )
     left.axvline(threshold, color="black", linestyle="--")

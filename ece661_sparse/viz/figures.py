@@ -56,6 +56,8 @@ PALETTES = {
         "budget": "#CC79A7",
         "channel_gating": "#D55E00",
         "dynamic_conv": "#4AA3D8",
+        "cold": "#1F1270",
+        "wrong": "#8A1050",
     },
     "synthesis": {"compact": "#0072B2", "csr": "#D55E00"},
 }
