@@ -16,10 +16,12 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // A formula that is wider than the page scrolls; the keyboard has to reach it.
-addEventListener("load", () => {
-  window.MathJax?.startup?.promise?.then(() => {
-    for (const formula of document.querySelectorAll("mjx-container[display=true]")) {
-      if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
-    }
+for (const event of ["load", "resize"]) {
+  addEventListener(event, () => {
+    window.MathJax?.startup?.promise?.then(() => {
+      for (const formula of document.querySelectorAll("mjx-container[display=true]")) {
+        if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+      }
+    });
   });
-});
+}

@@ -109,6 +109,20 @@ class Visit:
         if message.type in ("error", "warning"):
             self.errors.append(message.text)
 
+    def show(self, *, theme: str | None = None, width: int | None = None) -> None:
+        """The same page in another theme or width, its transitions over."""
+        if width:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.wait_for_timeout(600)  # the theme waits for the size to settle
+        if theme:
+            self.page.emulate_media(color_scheme=theme)
+            arrived = f"document.documentElement.dataset.theme == '{theme}'"
+            self.page.wait_for_function(arrived)
+        self.page.evaluate(
+            "new Promise(requestAnimationFrame).then(() => "
+            "document.getAnimations().forEach((x) => x.finish()))"
+        )
+
     def weight(self) -> dict[str, int]:
         """Bytes of everything the page has loaded over http."""
         loaded = {r.url: r for r in self._responses if r.url.startswith("http")}
