@@ -10,8 +10,7 @@ compares them with what is stored, and
   runs with it. (What the check hands back for a stub is the same source, from the
   package; ``tests/exercises`` sees to that.)
 
-With ``-n N --dist loadgroup`` the cells of a notebook stay on one worker, in order, and
-so do the tests of a file, and all that look at the built book.
+With ``-n N --dist loadfile`` the cells of a notebook stay on one worker, in order.
 """
 
 import json
@@ -33,7 +32,6 @@ LENIENT = "__import__('os').environ.pop('ECE661_STRICT')"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the kernel ``alone``, once for all workers."""
-    config.addinivalue_line("markers", "xdist_group(name): on one worker")
     if config.option.nbval_kernel_name != "alone" or hasattr(config, "workerinput"):
         return
     shared = Path(tempfile.mkdtemp(prefix="alone-"))
@@ -51,14 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
     (folder / "kernel.json").write_text(json.dumps(kernel))
     paths = [str(shared / "jupyter"), os.environ.get("JUPYTER_PATH")]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, paths))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        in_browser = "html" in getattr(item, "fixturenames", ())
-        group = "the built book" if in_browser else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
