@@ -269,7 +269,19 @@ def _proximal(model: str, penalty: str, **shape: float) -> Recipe:
 
 
 STRENGTHS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
-    "lenet300": {},
+    "lenet300": {
+        "l0": (6.7e-4, 1.4e-3, 4.0e-3, 8.7e-3, 1.9e-2),
+        "l1": (5.3e-4, 1.0e-3, 2.7e-3, 6.6e-3, 1.6e-2),
+        "lq": (1.5e-5, 3.1e-5, 7.9e-5, 1.6e-4, 3.5e-4),
+        "q-shrinkage": (2.7e-4, 8.3e-4, 2.3e-3, 4.6e-3, 8.5e-3),
+        "scad": (7.4e-4, 1.4e-3, 3.0e-3, 5.1e-3, 8.5e-3),
+        "mcp": (6.9e-4, 1.4e-3, 3.1e-3, 4.7e-3, 7.0e-3),
+        "dns": (0.39, 0.56, 0.9, 1.2, 1.7),
+        "srinivas": (3.3e-6, 4.2e-6, 6.1e-6, 1.3e-5, 3.2e-5),
+        "bernoulli": (3.4e-6, 7.3e-6, 2.1e-5, 4.9e-5, 1.1e-4),
+        "hard-concrete": (1.6e-5, 3.3e-5, 7.8e-5, 1.6e-4, 3.1e-4),
+        "continuous": (4.2e-7, 1.2e-6, 4.6e-6, 1.3e-5, 3.7e-5),
+    },
     "lenet5": {},
 }
 """One for each of ``SHARES``."""
