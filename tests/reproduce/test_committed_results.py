@@ -39,6 +39,8 @@ def test_the_result_is_one_for_the_book(row):
     assert (result["profile"], result["split"]) == ("full", "test")
     assert set(result["seeds"]) >= set(row.seeds)
     floor = 70 if row.dataset == "cifar10-jpeg" else 80  # five dense epochs on a CPU
+    if row.table == "pareto":  # some points are there to show where a method breaks
+        floor = 0
     assert all(floor < top1 <= 100 for top1 in result["top1"])
     assert all(minutes > 0 for minutes in result["minutes"])
     assert result["recipe"] == json.loads(json.dumps(dict(row.settings["full"])))
