@@ -211,6 +211,7 @@ ROWS = (
                 "retrain_epochs": 8,
                 "weight_decay": 5e-4,
             },
+            lam2=1.8e-5,
             gate_lr=40.0,
         ),
     ),
