@@ -49,7 +49,7 @@ def test_there_are_commands():
     assert len(COMMANDS) == len(BLOCKS) == 8
 
 
-@pytest.mark.parametrize("table", ["table1", "gates", "dynamic"])
+@pytest.mark.parametrize("table", ["table1", "gates", "dynamic", "pareto"])
 def test_the_minutes_are_those_of_the_results(table):
     minutes, dense = 0.0, defaultdict(float)
     for path in (ROOT / "book" / "results" / table).glob("*.json"):
