@@ -21,4 +21,4 @@ def test_a_page_is_text_with_its_place_in_the_outline(html, executable, tmp_path
     assert [item.title for item in sections] == ["Notation"]
     at = book.get_destination_page_number(sections[0])
     assert 0 == book.get_destination_page_number(intro) < at
-    assert "One meaning for each symbol" in book.pages[at].extract_text()
+    assert "The symbols of this book" in book.pages[at].extract_text()
