@@ -11,8 +11,8 @@ from pathlib import Path
 
 import chromium
 import yaml
-from playwright.sync_api import sync_playwright
-from pypdf import PdfWriter
+from playwright.sync_api import Browser, sync_playwright
+from pypdf import PdfReader, PdfWriter
 
 ROOT = Path(__file__).parents[2]
 FORMULAS_ARE_DRAWN = "MathJax.startup.promise.then(() => true)"
@@ -29,33 +29,37 @@ def pages(toc: Path = ROOT / "_toc.yml") -> list[tuple[str, str]]:
     return result
 
 
-def write(html: Path, target: Path, wanted: Iterable[tuple[str, str]]) -> None:
+def write(
+    browser: Browser, html: Path, target: Path, wanted: Iterable[tuple[str, str]]
+) -> None:
     """Print pages of the book in the folder ``html`` into the file ``target``."""
+    book, part, part_item = PdfWriter(), "", None
+    page = browser.new_page(color_scheme="light")
+    for caption, name in wanted:
+        page.goto((html / f"{name}.html").as_uri())
+        page.wait_for_function(FORMULAS_ARE_DRAWN)
+        margin = dict.fromkeys(("top", "bottom", "left", "right"), "16mm")
+        printed = page.pdf(format="A4", print_background=True, margin=margin)
+        first = len(book.pages)
+        book.append(io.BytesIO(printed), import_outline=False)
+        if caption != part:
+            part = caption
+            part_item = book.add_outline_item(title=part, page_number=first)
+        title = page.locator("h1").first.evaluate("h => h.firstChild.textContent")
+        book.add_outline_item(title=title, page_number=first, parent=part_item)
+    page.close()
+    book.write(target)
+
+
+if __name__ == "__main__":
     executable = chromium.find()
     if executable is None:
         sys.exit(chromium.NOT_FOUND)
-    book, part, part_item = PdfWriter(), "", None
+    target = ROOT / "_build" / "book.pdf"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=["--no-sandbox"]
         )
-        page = browser.new_page(color_scheme="light")
-        for caption, name in wanted:
-            page.goto((html / f"{name}.html").as_uri())
-            page.wait_for_function(FORMULAS_ARE_DRAWN)
-            margin = dict.fromkeys(("top", "bottom", "left", "right"), "16mm")
-            printed = page.pdf(format="A4", print_background=True, margin=margin)
-            first = len(book.pages)
-            book.append(io.BytesIO(printed), import_outline=False)
-            if caption != part:
-                part = caption
-                part_item = book.add_outline_item(title=part, page_number=first)
-            title = page.locator("h1").first.evaluate("h => h.firstChild.textContent")
-            book.add_outline_item(title=title, page_number=first, parent=part_item)
+        write(browser, ROOT / "_build" / "html", target, pages())
         browser.close()
-    book.write(target)
-    print(f"{target}: {len(book.pages)} pages")
-
-
-if __name__ == "__main__":
-    write(ROOT / "_build" / "html", ROOT / "_build" / "book.pdf", pages())
+    print(f"{target}: {len(PdfReader(target).pages)} pages")

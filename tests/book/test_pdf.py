@@ -11,10 +11,9 @@ def test_every_page_of_the_table_of_contents_is_printed(html):
     assert all((html / f"{name}.html").exists() for name in names)
 
 
-def test_a_page_is_text_with_its_place_in_the_outline(html, executable, tmp_path):
-    assert executable
+def test_a_page_is_text_with_its_place_in_the_outline(html, browser, tmp_path):
     wanted = [("", "book/intro"), ("The end", "book/appendix/notation")]
-    pdf.write(html, tmp_path / "book.pdf", wanted)
+    pdf.write(browser, html, tmp_path / "book.pdf", wanted)
     book = PdfReader(tmp_path / "book.pdf")
     intro, part, sections = book.outline
     assert part.title == "The end"
