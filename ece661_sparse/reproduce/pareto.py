@@ -12,12 +12,13 @@ retraining, the same for all), and aim at the same shares of the weights:
   it was run and tested twice: the first λ, 3e-3, left more than h.)
 
 Everything else is as in Table 1 and its like, or a rounded value of it, and was not
-tuned for the sweep. At 2 %, three seeds, and two more rows a method with the learning
-rate halved and doubled.
+tuned for the sweep. At 2 %, three seeds, and rows with the learning rate, and one
+number of the method's own, halved and doubled.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ SHARES = {"lenet300": (100, 50, 20, 10, 5), "lenet5": (50, 20, 10)}
 """Weights that are kept, in thousandths."""
 
 COMPARED = 20
-"""Where LeNet-300 has three seeds, and two more learning rates."""
+"""Where LeNet-300 has three seeds, and rows with one number halved and doubled."""
 
 EPOCHS = {"lenet300": (16, 8), "lenet5": (4, 2)}
 """Of the method, and of masked retraining."""
@@ -323,10 +324,44 @@ def _recipes(model: str, i: int) -> dict[str, Recipe]:
     }
 
 
-def row_name(method: str, model: str, permille: int, lr: float = 1.0) -> str:
-    """Of a point of the sweep; ``lr``: 0.5 or 2 times the learning rate."""
-    rates = {1.0: "", 0.5: "-half-lr", 2.0: "-double-lr"}
-    return f"{method}-{model}-{permille}{rates[lr]}"
+OWN = {
+    "l-obs": "damping",
+    "admm": "rho",
+    "gsm": "weight_decay",
+    "trimmed-l1": "lam",
+    "scad": "a",
+    "mcp": "gamma",
+    "dns": "gamma",
+    "srinivas": "gate_lr",
+    "bernoulli": "gate_lr",
+    "hard-concrete": "gate_lr",
+    "continuous": "gate_lr",
+}
+"""A number of the method's own beside its keep or strength, for those that have one.
+
+The q of ℓq and q-shrinkage is not among them: twice 1/2 is another method, ℓ1.
+"""
+
+FACTORS = {0.5: "half", 2.0: "double"}
+
+
+def varied(method: str) -> list[str]:
+    """The numbers of which a method has rows with half and twice the value."""
+    return ["lr", OWN[method]] if method in OWN else ["lr"]
+
+
+def row_name(
+    method: str, model: str, permille: int, factor: float = 1.0, of: str = "lr"
+) -> str:
+    """Of a point of the sweep, or of its copy with ``factor`` times the number ``of``.
+
+    Args:
+        factor: 1, or one of ``FACTORS``.
+        of: ``"lr"`` (of a method without training of its own, the retraining's), or
+            the method's ``OWN``.
+    """
+    changed = "" if factor == 1 else f"-{FACTORS[factor]}-{of}"
+    return f"{method}-{model}-{permille}{changed}"
 
 
 def sweep(model: str, folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
@@ -341,6 +376,22 @@ def sweep(model: str, folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
     return found
 
 
+def sensitivity(folder: Path) -> dict[str, dict[str, dict[float, dict[str, Any]]]]:
+    """Results on file of LeNet-300 at ``COMPARED``, by method, number and factor.
+
+    Factor 1 is the row of the sweep, with its three seeds; the others have seed 0.
+    """
+    rows = {row.name: row for row in ROWS}
+    found: dict[str, dict[str, dict[float, dict[str, Any]]]] = {}
+    for method in TITLES:
+        for of in varied(method):
+            for factor in (0.5, 1.0, 2.0):
+                row = rows[row_name(method, "lenet300", COMPARED, factor, of)]
+                if result := read_result(folder, row):
+                    found.setdefault(method, {}).setdefault(of, {})[factor] = result
+    return found
+
+
 def _rows() -> Iterator[Row]:
     for model, shares in SHARES.items():
         for i, permille in enumerate(shares):
@@ -350,11 +401,25 @@ def _rows() -> Iterator[Row]:
                 seeds = (0, 1, 2) if compared else (0,)
                 name = row_name(method, model, permille)
                 yield _row(name, method, recipe, settings, seeds)
-                for factor in (0.5, 2.0) if compared else ():
-                    lr = "lr" if "lr" in settings else "retrain_lr"
-                    other = {**settings, lr: factor * settings[lr]}
-                    name = row_name(method, model, permille, factor)
-                    yield _row(name, method, recipe, other, (0,))
+                for of in varied(method) if compared else ():
+                    for factor in FACTORS:
+                        other = _scaled(recipe, settings, of, factor)
+                        name = row_name(method, model, permille, factor, of)
+                        yield _row(name, method, recipe, other, (0,))
+
+
+def _scaled(
+    recipe: Callable[..., Outcome], settings: dict[str, Any], of: str, factor: float
+) -> dict[str, Any]:
+    """The settings with the number ``of`` multiplied, wherever it stands."""
+    if of in settings.get("shape", {}):
+        shape = settings["shape"]
+        return {**settings, "shape": {**shape, of: factor * shape[of]}}
+    if of == "lr" and "lr" not in settings:
+        of = "retrain_lr"
+    if of not in settings:
+        settings = {of: inspect.signature(recipe).parameters[of].default, **settings}
+    return {**settings, of: factor * settings[of]}
 
 
 def _row(

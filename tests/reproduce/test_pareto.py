@@ -28,9 +28,10 @@ def test_every_method_has_every_point():
         for method in TITLES
     }
     expected |= {
-        row_name(method, "lenet300", pareto.COMPARED, lr)
+        row_name(method, "lenet300", pareto.COMPARED, factor, of)
         for method in TITLES
-        for lr in (0.5, 2.0)
+        for of in pareto.varied(method)
+        for factor in (0.5, 2.0)
     }
     assert set(ROWS) == expected
     assert len(pareto.ROWS) == len(expected)
@@ -49,14 +50,24 @@ def test_fewer_weights_take_more_strength(model):
         assert all(a < b for a, b in pairwise(strengths))
 
 
-@pytest.mark.parametrize("method", TITLES)
-def test_another_learning_rate_is_all_that_differs(method):
-    row = ROWS[row_name(method, "lenet300", pareto.COMPARED)].settings["full"]
+def flat(settings):
+    return {**settings, **settings.get("shape", {}), "shape": None}
+
+
+@pytest.mark.parametrize(
+    ("method", "of"), [(m, of) for m in TITLES for of in pareto.varied(m)]
+)
+def test_one_number_is_all_that_differs(method, of):
+    row = ROWS[row_name(method, "lenet300", pareto.COMPARED)]
     for factor in (0.5, 2.0):
-        name = row_name(method, "lenet300", pareto.COMPARED, factor)
-        other = ROWS[name].settings["full"]
-        (key,) = [k for k in other if other[k] != row.get(k)]
-        assert key == ("lr" if "lr" in row or key == "lr" else "retrain_lr")
+        name = row_name(method, "lenet300", pareto.COMPARED, factor, of)
+        before, after = flat(row.settings["full"]), flat(ROWS[name].settings["full"])
+        (key,) = [k for k in after if after[k] != before.get(k)]
+        assert key in ({"lr", "retrain_lr"} if of == "lr" else {of})
+        default = inspect.signature(row.recipe).parameters
+        value = before[key] if key in before else default[key].default
+        assert after[key] == factor * value
+        assert key != "retrain_lr" or "lr" not in default
 
 
 BY_NUMBER = set(pareto.by_number("lenet300", 10))
