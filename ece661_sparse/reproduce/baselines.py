@@ -2,7 +2,8 @@
 
 All start from the shared dense network, prune it by one method, and end with masked
 retraining. Retraining is the same for all: SGD with Nesterov momentum, a cosine, light
-weight decay and label smoothing, all chosen on validation images.
+weight decay and label smoothing, all chosen on validation images. Where a row's
+settings have a ``shift``, its images are moved by up to so many pixels.
 """
 
 from __future__ import annotations
@@ -224,6 +225,7 @@ def retrain(
     batch_size: int = 128,
     weight_decay: float = 0.0,
     smoothing: float = 0.0,
+    shift: int = 0,
 ) -> None:
     optimizer: Optimizer = SGD(
         model.parameters(),
@@ -240,6 +242,7 @@ def retrain(
         batch_size=batch_size,
         scheduler=CosineAnnealingLR(optimizer, epochs),
         loss=partial(F.cross_entropy, label_smoothing=smoothing),
+        shift=shift,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ece661_sparse.training import Data, cifar, load_mnist
+from ece661_sparse.training import Data, cifar, crop_and_flip, load_mnist
 from ece661_sparse.training.data import data_folder
 
 
@@ -41,7 +41,7 @@ def _cifar10(load: Callable[[torch.device], Data], folder: str) -> Dataset:
         lambda profile, device: load(device),
         held_out={"full": 5000},
         full_is_here=lambda: (data_folder() / folder).is_dir(),
-        augment=cifar.crop_and_flip,
+        augment=crop_and_flip,
         half=True,
     )
 

@@ -51,6 +51,7 @@ def gsm(
     retrain_label_smoothing: float = 0.1,
     retrain_lr: float = 0.05,
     retrain_batch_size: int = 128,
+    retrain_shift: int = 0,
 ) -> Outcome:
     """GSM from the dense network, the cut by global magnitude, masked retraining."""
     network = run.base(model)
@@ -89,5 +90,6 @@ def gsm(
             batch_size=retrain_batch_size,
             loss=partial(F.cross_entropy, label_smoothing=retrain_label_smoothing),
             scheduler=CosineAnnealingLR(sgd, retrain_epochs),
+            shift=retrain_shift,
         )
     return Outcome(network, retrained=retrain_epochs > 0, extra=extra)

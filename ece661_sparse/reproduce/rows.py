@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
@@ -28,7 +29,13 @@ from tqdm.auto import tqdm
 
 from ece661_sparse.reproduce.networks import NETWORKS
 from ece661_sparse.saliency.masks import keep_zeros
-from ece661_sparse.training import Checkpoint, Images, set_seed, train
+from ece661_sparse.training import (
+    Checkpoint,
+    Images,
+    random_shift,
+    set_seed,
+    train,
+)
 from ece661_sparse.training.checkpoint import replacing
 from ece661_sparse.training.distributed import locked, on_rank_0, rank
 
@@ -197,9 +204,21 @@ class Run:
         return history
 
     def retrain(
-        self, stage: str, model: nn.Module, optimizer: Optimizer, **options: Any
+        self,
+        stage: str,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        shift: int = 0,
+        **options: Any,
     ) -> list[dict[str, Any]]:
-        """:meth:`fit` with the kernels' zeros held at zero: masked retraining."""
+        """:meth:`fit` with the kernels' zeros held at zero: masked retraining.
+
+        Args:
+            shift: move each image by up to so many pixels, differently in every epoch.
+        """
+        if shift:
+            options["augment"] = partial(random_shift, pixels=shift)
         with keep_zeros(model):
             return self.fit(stage, model, optimizer, **options)
 

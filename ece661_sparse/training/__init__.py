@@ -1,8 +1,8 @@
 """What every chapter needs around a method: data, the loop, numbers, checkpoints."""
 
+from ece661_sparse.training.augment import crop_and_flip, random_shift
 from ece661_sparse.training.checkpoint import Checkpoint
 from ece661_sparse.training.cifar import (
-    crop_and_flip,
     half_precision,
     load_cifar10,
     load_cifar10_jpeg,
@@ -42,6 +42,7 @@ __all__ = [
     "load_sparse",
     "nonzeros",
     "provenance",
+    "random_shift",
     "save_sparse",
     "set_seed",
     "sparsity_report",

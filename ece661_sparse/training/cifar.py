@@ -1,14 +1,13 @@
 """The photographs of the slide "Pruning results", Table 2: CIFAR-10, whole in memory.
 
 60,000 images of 32x32 pixels in ten classes. As with MNIST a batch is an index into a
-tensor on the device; crops and flips are made there, for a whole batch at once.
+tensor on the device.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ece661_sparse.training.data import Data, Images, data_folder
@@ -88,27 +87,6 @@ def load_cifar10_jpeg(
     pixels = [torch.stack([image for image, _ in part]) for part in parts]
     labels = [torch.tensor(part.targets) for part in parts]
     return _data(pixels, labels, device)
-
-
-def crop_and_flip(x: Tensor, padding: int = 4) -> Tensor:
-    """Shift each image at random by up to ``padding`` pixels, and mirror every second.
-
-    Each image is padded with zeros (the mean colour), cut to its old size at a place of
-    its own, and flipped left to right with probability 1/2. The numbers come from
-    torch's global generator of the CPU, so that they are the same on every device.
-
-    Shapes: ``(N, channels, H, W)`` to the same, channels last in memory.
-    """
-    n, _, height, width = x.shape
-    places = torch.randint(2 * padding + 1, (2, n, 1))
-    rows = places[0] + torch.arange(height)
-    columns = places[1] + torch.arange(width)
-    columns = torch.where(torch.rand(n, 1) < 0.5, columns, columns.flip(1))
-    padded = F.pad(x, 4 * [padding])
-    index = [torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    images, rows, columns = (i.to(x.device) for i in index)
-    # The indices in front, the slice behind: (N, H, W, channels).
-    return padded[images, :, rows, columns].permute(0, 3, 1, 2)
 
 
 def half_precision(device: torch.device | str) -> torch.dtype | None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ece661_sparse.reproduce import baselines, load_table
+from ece661_sparse.reproduce import baselines, gsm, load_table, rows
 from ece661_sparse.reproduce.rows import Run
 from ece661_sparse.training import Images, nonzeros, set_seed
 
@@ -46,7 +46,7 @@ class UntrainedBase(Run):
         return self.untrained(name)
 
 
-def run_recipe(name, folder):
+def run_recipe(name, folder, module=baselines, **settings):
     generator = torch.Generator().manual_seed(0)
     images = Images(
         torch.randn(200, 1, 28, 28, generator=generator),
@@ -55,7 +55,8 @@ def run_recipe(name, folder):
     folder.mkdir(exist_ok=True)
     run = UntrainedBase(images, 0, "quick", torch.device("cpu"), folder, folder, "test")
     set_seed(0)
-    return getattr(baselines, name)(run, "lenet300", **RECIPES[name], **COMMON)
+    settings = settings or {**RECIPES[name], **COMMON}
+    return getattr(module, name)(run, "lenet300", **settings)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -73,6 +74,32 @@ def test_budget_is_kept(name, tmp_path):
         assert left == (sum(budget.values()) if isinstance(budget, dict) else budget)
     else:
         assert 100 < left < 200_000
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "settings"),
+    [
+        (baselines, "dns", {**RECIPES["dns"], **COMMON, "shift": 2}),
+        (
+            gsm,
+            "gsm",
+            {"keep": 3_000, "start": 3_000, "epochs": 3, "retrain_epochs": 1}
+            | {"retrain_batch_size": 50, "retrain_shift": 2},
+        ),
+    ],
+)
+def test_a_shift_moves_the_images_of_the_retraining(
+    module, name, settings, tmp_path, monkeypatch
+):
+    seen = []
+
+    def shift(x, pixels):
+        seen.append((len(x), pixels))
+        return x
+
+    monkeypatch.setattr(rows, "random_shift", shift)
+    run_recipe(name, tmp_path, module, **settings)
+    assert seen == 4 * [(50, 2)]  # one epoch; none of what came before
 
 
 def test_every_baseline_of_the_table_has_a_recipe_for_both_profiles():

@@ -1,4 +1,4 @@
-"""CIFAR-10 as torchvision reads it and as JPEG files; crops and flips; bfloat16."""
+"""CIFAR-10 as torchvision reads it and as JPEG files; bfloat16."""
 
 import hashlib
 import pickle
@@ -20,8 +20,6 @@ from ece661_sparse.training import (
 
 pytest.importorskip("torchvision")
 from torchvision.datasets import CIFAR10, cifar
-from torchvision.transforms import functional as tv
-from torchvision.transforms import v2
 
 NAMES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
@@ -131,57 +129,6 @@ def test_missing_jpeg_files_say_where_to_put_them(tmp_path, part):
 
 
 # --- crops and flips ----------------------------------------------------------------
-
-
-def every_view(image, padding):
-    """All crops of one padded image and their mirror images, by torchvision."""
-    padded = tv.pad(image, padding)
-    height, width = image.shape[1:]
-    crops = [
-        tv.crop(padded, top, left, height, width)
-        for top in range(2 * padding + 1)
-        for left in range(2 * padding + 1)
-    ]
-    return torch.stack(crops + [tv.hflip(crop) for crop in crops])
-
-
-def test_each_image_is_some_view_of_itself_and_all_views_occur_equally_often():
-    torch.manual_seed(0)
-    n, padding = 9_000, 1
-    x = torch.randn(2, 3, 4, 5)
-    many = x.repeat(n // 2, 1, 1, 1)
-    out = crop_and_flip(many, padding)
-    assert out.shape == many.shape and out.dtype == x.dtype
-    for k in range(2):
-        views = every_view(x[k], padding).flatten(1)
-        matches = (out[k::2].flatten(1)[:, None] == views).all(-1)
-        assert (matches.sum(1) == 1).all()
-        counts = matches.sum(0)  # 250 of each of the 18 are expected
-        assert counts.min() > 180 and counts.max() < 320
-
-
-def test_the_images_of_a_batch_are_moved_one_by_one():
-    """As torchvision's do not: it has one random place for all images of a batch."""
-    x = torch.randn(1, 3, 32, 32).repeat(64, 1, 1, 1)
-    assert len(crop_and_flip(x).unique(dim=0)) > 30
-    assert len(v2.RandomCrop(32, 4)(x).unique(dim=0)) == 1
-
-
-def test_the_same_seed_gives_the_same_views_with_channels_last_in_memory():
-    x = torch.randn(7, 3, 32, 32).to(memory_format=torch.channels_last)
-    before = x.clone()
-    torch.manual_seed(3)
-    first = crop_and_flip(x)
-    torch.manual_seed(3)
-    again = crop_and_flip(x.contiguous())
-    assert torch.equal(first, again) and torch.equal(x, before)
-    assert first.is_contiguous(memory_format=torch.channels_last)
-    assert not torch.equal(crop_and_flip(x), first)
-
-
-def test_views_are_made_on_the_device_of_the_images():
-    x = torch.zeros(5, 3, 8, 8, device="meta", dtype=torch.bfloat16)
-    assert crop_and_flip(x).is_meta and crop_and_flip(x).dtype == torch.bfloat16
 
 
 def small():

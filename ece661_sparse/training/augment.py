@@ -1,0 +1,53 @@
+"""Other views of the training images in every epoch, for :func:`train`'s ``augment``.
+
+Made on the device, for a whole batch at once. The random numbers come from torch's
+global generator of the CPU, so that they are the same on every device.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_shift(x: Tensor, pixels: int = 1) -> Tensor:
+    """Move each image at random by up to ``pixels`` rows and columns.
+
+    What enters at an edge repeats the edge: the background, for a digit.
+
+    Shapes: ``(N, channels, H, W)`` to the same, channels last in memory.
+
+    Raises:
+        ValueError: ``pixels`` below 1.
+    """
+    if pixels < 1:
+        raise ValueError(f"pixels must be at least 1, got {pixels}")
+    rows, columns = _places(x, pixels)
+    return _cut(F.pad(x, 4 * [pixels], mode="replicate"), rows, columns)
+
+
+def crop_and_flip(x: Tensor, padding: int = 4) -> Tensor:
+    """Shift each image at random by up to ``padding`` pixels, and mirror every second.
+
+    Each image is padded with zeros (the mean colour), cut to its old size at a place of
+    its own, and flipped left to right with probability 1/2.
+
+    Shapes: ``(N, channels, H, W)`` to the same, channels last in memory.
+    """
+    rows, columns = _places(x, padding)
+    mirrored = torch.rand(len(x), 1) < 0.5
+    columns = torch.where(mirrored, columns, columns.flip(1))
+    return _cut(F.pad(x, 4 * [padding]), rows, columns)
+
+
+def _places(x: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """Rows ``(N, H)`` and columns ``(N, W)`` of a random window of padded images."""
+    n, _, height, width = x.shape
+    places = torch.randint(2 * padding + 1, (2, n, 1))
+    return places[0] + torch.arange(height), places[1] + torch.arange(width)
+
+
+def _cut(padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    index = torch.arange(len(rows))[:, None, None], rows[:, :, None], columns[:, None]
+    images, rows, columns = (i.to(padded.device) for i in index)
+    # The indices in front, the slice behind: (N, H, W, channels).
+    return padded[images, :, rows, columns].permute(0, 3, 1, 2)
