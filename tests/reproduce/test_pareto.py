@@ -17,6 +17,7 @@ from ece661_sparse.training import Images, nonzeros, set_seed
 
 ROWS = {row.name: row for row in pareto.ROWS}
 TOTAL = {model: sum(sizes.values()) for model, sizes in SIZES.items()}
+SENSITIVITY = pareto.sensitivity(results_folder())
 SWEEPS = {model: pareto.sweep(model, results_folder()) for model in SHARES}
 
 
@@ -73,10 +74,8 @@ def test_one_number_is_all_that_differs(method, of):
 BY_NUMBER = set(pareto.by_number("lenet300", 10))
 
 
-@pytest.mark.parametrize(
-    ("model", "method"),
-    [("lenet300", m) for m in TITLES] + [("lenet5", m) for m in sorted(BY_NUMBER)],
-)
+@pytest.mark.parametrize("method", TITLES)
+@pytest.mark.parametrize("model", SHARES)
 def test_the_results_on_file_are_where_they_aim(model, method):
     found = SWEEPS[model][method]
     assert list(found) == list(SHARES[model])
@@ -93,6 +92,18 @@ def test_the_results_on_file_are_where_they_aim(model, method):
             assert mean(result["nonzero"]) == pytest.approx(target, rel=0.35)
         counts.append(result["nonzero"][0])
     assert all(a > b for a, b in pairwise(counts))
+
+
+@pytest.mark.parametrize("method", TITLES)
+def test_half_and_twice_are_on_file(method):
+    found = SENSITIVITY[method]
+    assert list(found) == pareto.varied(method)
+    for results in found.values():
+        assert list(results) == [0.5, 1.0, 2.0]
+        for factor, result in results.items():
+            assert result["seeds"] == ([0, 1, 2] if factor == 1 else [0])
+            assert (result["profile"], result["split"]) == ("full", "test")
+            assert result["recipe"] == ROWS[result["row"]].settings["full"]
 
 
 @pytest.fixture
