@@ -7,7 +7,9 @@ returns nothing or changes its input), then the known mistakes of the exercise, 
 shape, dtype and device, then the values.
 """
 
+import ast
 import contextlib
+import copy
 import difflib
 import inspect
 import json
@@ -17,8 +19,9 @@ import numbers
 import os
 import re
 import sys
+import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,7 +176,8 @@ def check(name: str, function: Answer) -> Answer:
     record = _find(name)
     banner = _verdict(record.exercise, function)
     record.state = banner.state
-    record.source = _source(function)
+    is_theirs = function is not record.exercise.reference
+    record.source = _source(function) if is_theirs else None
     if banner.state is not State.TO_DO:
         record.attempts += 1
     if banner.state is not State.CORRECT and os.environ.get("ECE661_STRICT") == "1":
@@ -185,6 +189,9 @@ def check(name: str, function: Answer) -> Answer:
 def progress(path: str | Path | None = None, *, chapter: str | None = None) -> Table:
     """What is done in this session, as a table; with a path, also as a file.
 
+    A kernel forgets, and every chapter has its own. So a file that is there already
+    goes on: what was tried in this session is brought up to date, the rest stays.
+
     Args:
         path: Where to write the record for the instructor: one JSON object with the
             package's version and, for every exercise, its name, chapter, state, number
@@ -192,53 +199,74 @@ def progress(path: str | Path | None = None, *, chapter: str | None = None) -> T
         chapter: Show and write this chapter only.
 
     Raises:
-        ValueError: If there is no such chapter.
+        ValueError: If there is no such chapter, or if the file that is there was not
+            written by this function.
     """
-    chapters = {record.exercise.chapter for record in _RECORDS.values()}
+    chapters = list(dict.fromkeys(each.exercise.chapter for each in _RECORDS.values()))
     if chapter is not None and chapter not in chapters:
-        raise ValueError(
-            f"chapter is {chapter!r}; it must be one of {sorted(chapters)}"
-        )
-    records = [
-        record
-        for record in _RECORDS.values()
+        raise ValueError(f"chapter is {chapter!r}; it must be one of {chapters}")
+    if path in chapters:
+        raise ValueError(f"to see one chapter, write progress(chapter={path!r})")
+    entries: dict[str, dict[str, Any]] = {
+        name: {
+            "name": name,
+            "chapter": record.exercise.chapter,
+            "state": record.state,
+            "attempts": record.attempts,
+            "source": record.source,
+        }
+        for name, record in _RECORDS.items()
         if chapter in (None, record.exercise.chapter)
-    ]
+    }
+    listed = list(entries)
     if path is not None:
+        for name, entry in _written_before(Path(path)).items():
+            tried_now = name in entries and entries[name]["attempts"] > 0
+            if not tried_now and entry["state"] != State.TO_DO:
+                entries[name] = entry
         report = {
             "package": "ece661-sparse",
             "version": __version__,
-            "exercises": [
-                {
-                    "name": record.exercise.name,
-                    "chapter": record.exercise.chapter,
-                    "state": record.state,
-                    "attempts": record.attempts,
-                    "source": record.source,
-                }
-                for record in records
-            ],
+            "exercises": list(entries.values()),
         }
         text = json.dumps(report, indent=2, ensure_ascii=False)
         Path(path).write_text(text + "\n", encoding="utf-8")
-    done = sum(record.state is State.CORRECT for record in records)
+    done = sum(entries[name]["state"] == State.CORRECT for name in listed)
+    written = f"; written to {path}" if path is not None else ""
     return Table(
-        caption=f"{done} of {len(records)} exercises correct",
+        caption=f"{done} of {len(listed)} exercises correct{written}",
         header=("state", "exercise", "minutes", "chapter"),
         rows=tuple(
             (
-                record.state,
-                record.exercise.name,
-                str(record.exercise.minutes),
-                record.exercise.chapter,
+                entries[name]["state"],
+                name,
+                str(_RECORDS[name].exercise.minutes),
+                entries[name]["chapter"],
             )
-            for record in records
+            for name in listed
         ),
         align="llrl",
     )
 
 
-def _find(name: str) -> _Record:
+def _written_before(path: Path) -> dict[str, dict[str, Any]]:
+    """The exercises in a file of :func:`progress`, none where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        assert report["package"] == "ece661-sparse"
+        return {entry["name"]: entry for entry in report["exercises"]}
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise ValueError(
+            f"{path} is there and was not written by progress(); choose another name"
+        ) from None
+
+
+def _find(name: Any) -> _Record:
+    if callable(name):
+        own = getattr(name, "__name__", "name")
+        raise ValueError(f'the name comes first: check("{own}", {own})')
     if name not in _RECORDS:
         near = difflib.get_close_matches(str(name), _RECORDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {list(_RECORDS)}"
@@ -287,24 +315,34 @@ class _Finding:
 
 
 def _verdict(exercise: Exercise, function: Any) -> Banner:
+    if function is exercise.reference:
+        wanted = f"{exercise.name}{inspect.signature(exercise.reference)}"
+        return _to_do(
+            exercise,
+            "This is the reference solution, which the last check handed back. Run "
+            f"your own `def {wanted}:` together with the check, under that very name.",
+        )
     finding = _structure(exercise, function)
     if isinstance(finding, _Finding):
         return _not_yet(exercise, function, finding)
     outcomes = finding
-    if _is_stub(outcomes[0]):
-        return Banner(
-            State.TO_DO,
-            exercise.name,
-            exercise.subtitle,
+    if _is_stub(function, outcomes[0]):
+        return _to_do(
+            exercise,
             "Nothing to check yet: write the function above (its last line returns "
             "the result) and run the cell again.",
-            "Until then the reference solution is used below.",
         )
-    found = _wrong_call(exercise, function, outcomes) or _wrong_result(
-        exercise, outcomes
-    )
-    if found:
-        return _not_yet(exercise, function, found)
+    if all(outcome.error is None and outcome.value is None for outcome in outcomes):
+        message = (
+            "Your function returns nothing (`None`). Hand the result back with "
+            "`return`: to print it, or to give it a name, is not enough."
+        )
+        return _not_yet(exercise, function, _Finding(message))
+    ordinary = len(exercise.cases)  # what is wrong there explains more than an edge
+    for some in (outcomes[:ordinary], outcomes[ordinary:]):
+        found = _wrong_call(exercise, function, some) or _wrong_result(exercise, some)
+        if found:
+            return _not_yet(exercise, function, found)
     return Banner(
         State.CORRECT,
         exercise.name,
@@ -319,8 +357,8 @@ def _structure(exercise: Exercise, function: Any) -> _Finding | list[_Outcome]:
     name, wanted = exercise.name, inspect.signature(exercise.reference)
     if not callable(function):
         return _Finding(
-            f"`check` was given {_kind(function)}, not a function. Pass the function "
-            f'itself, without calling it: `check("{name}", {name})`.'
+            f"`check` was given {_kind(function)} and wants the function itself, not "
+            f'called: `check("{name}", {name})`.'
         )
     cases = exercise.cases + exercise.edges
     with contextlib.suppress(ValueError, TypeError):  # a built-in may not have one
@@ -342,59 +380,103 @@ def _binds(signature: inspect.Signature, args: tuple[Any, ...]) -> bool:
 
 def _call(function: Answer, args: tuple[Any, ...]) -> _Outcome:
     """Call on copies, so that an answer that writes into its input harms nobody."""
-    copies = [arg.clone() if isinstance(arg, Tensor) else arg for arg in args]
+    copies = copy.deepcopy(args)
     try:
         value = function(*copies)
     except (Exception, SystemExit) as error:
         return _Outcome(args, error=error)
     changed = [
         position
-        for position, (arg, copy) in enumerate(zip(args, copies, strict=True))
-        if isinstance(arg, Tensor) and not torch.equal(arg, copy.detach())
+        for position, (arg, given) in enumerate(zip(args, copies, strict=True))
+        if not _is_as_it_was(arg, given)
     ]
     return _Outcome(args, value, changed=changed[0] if changed else None)
 
 
-def _is_stub(outcome: _Outcome) -> bool:
-    if isinstance(outcome.error, NotImplementedError):
-        # PyTorch raises it too, for a kernel that is missing; the stub's own is bare
-        # or stands on a line that raises it.
-        frames = traceback.extract_tb(outcome.error.__traceback__)
-        return not outcome.error.args or "NotImplementedError" in (
-            frames[-1].line or ""
-        )
-    return outcome.error is None and (outcome.value is None or outcome.value is ...)
+def _is_as_it_was(arg: Any, given: Any) -> bool:
+    """Whether an argument has been left alone; a list by its entries."""
+    if isinstance(arg, Tensor):
+        return isinstance(given, Tensor) and torch.equal(arg, given.detach())
+    if isinstance(arg, list):
+        return len(arg) == len(given) and all(map(_is_as_it_was, arg, given))
+    return arg == given
+
+
+def _is_stub(function: Answer, outcome: _Outcome) -> bool:
+    if _is_left_in(outcome.error):
+        return not _is_begun(function)
+    nothing = outcome.value is None or outcome.value is ...
+    return outcome.error is None and nothing and not _is_begun(function)
+
+
+def _is_left_in(error: BaseException | None) -> bool:
+    """Whether the stub's own line was run."""
+    if not isinstance(error, NotImplementedError):
+        return False
+    # PyTorch raises it too, for a kernel that is missing; the stub's own is bare
+    # or stands on a line that raises it.
+    frames = traceback.extract_tb(error.__traceback__)
+    return not error.args or "NotImplementedError" in (frames[-1].line or "")
+
+
+def _is_begun(function: Answer) -> bool:
+    """Whether there is more in the function than a stub has, if its source is known."""
+    try:
+        (written,) = ast.parse(textwrap.dedent(_source(function) or "")).body
+    except (SyntaxError, ValueError):  # a lambda inside a call, or no source
+        return False
+    if not isinstance(written, ast.FunctionDef):
+        return False
+    stub = (ast.Pass, ast.Raise, ast.Expr, ast.Return)
+    return not all(
+        isinstance(line, stub)
+        and isinstance(getattr(line, "value", None), ast.Constant | None)
+        for line in written.body
+    )
 
 
 def _wrong_call(
     exercise: Exercise, function: Answer, outcomes: list[_Outcome]
 ) -> _Finding | None:
     """An error, a missing return, an input written to, or the wrong kind of result."""
-    for outcome in outcomes:
-        expected = exercise.reference(*outcome.args)
+    expected = [exercise.reference(*outcome.args) for outcome in outcomes]
+    wants_a_number = all(map(_is_number, expected))
+    for outcome, right in zip(outcomes, expected, strict=True):
+        if _is_left_in(outcome.error):
+            return _Finding(
+                "Your function gets to the line `raise NotImplementedError`. Delete "
+                "that line, and hand the result back with `return`.",
+                outcome,
+            )
         if outcome.error is not None:
             return _Finding(_told(outcome.error, function), outcome)
         if outcome.value is None:
             return _Finding(
-                "Your function returned nothing (`None`) for this call: does every "
-                "branch end with `return`?",
+                "Your function returned nothing (`None`) for this call. Does every "
+                "branch `return` something?",
                 outcome,
             )
         if outcome.changed is not None:
             argument = list(inspect.signature(exercise.reference).parameters)[
                 outcome.changed
             ]
+            is_list = isinstance(outcome.args[outcome.changed], list)
+            methods = (
+                "`append`, `pop` or `sort`"
+                if is_list
+                else "method whose name ends in an underscore"
+            )
             return _Finding(
                 f"Your function changed its input `{argument}`. The caller still "
-                f"needs it: work on a new tensor (no `{argument}[…] = …`, no method "
-                "whose name ends in an underscore).",
+                f"needs it: work on a new one (no `{argument}[…] = …`, no {methods}).",
                 outcome,
             )
-        if _is_number(expected) and not _is_number(outcome.value):
+        if wants_a_number and not _is_number(outcome.value):
             return _Finding(
                 f"Return a number; yours is {_kind(outcome.value)}.", outcome
             )
-        if not _is_number(expected) and not isinstance(outcome.value, Tensor):
+        is_number = _is_number(right) and _is_number(outcome.value)
+        if not is_number and not isinstance(outcome.value, Tensor):
             return _Finding(
                 f"Return a tensor; yours is {_kind(outcome.value)}.", outcome
             )
@@ -407,28 +489,50 @@ def _wrong_result(exercise: Exercise, outcomes: list[_Outcome]) -> _Finding | No
     for check_one in (_form, _values):
         for outcome, right in zip(outcomes, expected, strict=True):
             message = check_one(exercise, outcome, right)
+            if message and not _is_edge(exercise, outcome):
+                by_a_factor = check_one is _values and _factor(outcomes, expected)
+                message = _known_mistake(exercise, outcomes) or by_a_factor or message
             if message:
-                known = _known_mistake(exercise, outcomes)
-                return _Finding(known or message, outcome, right)
+                return _Finding(message, outcome, right)
     return None
+
+
+def _is_edge(exercise: Exercise, outcome: _Outcome) -> bool:
+    return any(outcome.args is edge for edge in exercise.edges)
 
 
 def _known_mistake(exercise: Exercise, outcomes: list[_Outcome]) -> str | None:
-    """The mistake that gives these very answers: on all inputs, or on all but edges."""
-    for considered in (outcomes, outcomes[: len(exercise.cases)]):
-        for mistake in exercise.mistakes:
-            if all(
-                _same(exercise, outcome, mistake.implementation(*outcome.args))
-                for outcome in considered
-            ):
-                return mistake.message
+    """The mistake that gives these very answers."""
+    for mistake in exercise.mistakes:
+        if all(
+            _same(exercise, outcome, mistake.implementation(*outcome.args))
+            for outcome in outcomes
+        ):
+            return mistake.message
     return None
+
+
+def _factor(outcomes: list[_Outcome], expected: Sequence[Any]) -> str | None:
+    """The one number that all results are off by, when there is one."""
+    answers = [_tensor(outcome.value) for outcome in outcomes]
+    rights = [_tensor(right) for right in expected]
+    if not all(map(_alike, answers, rights)):
+        return None
+    answer = torch.cat([each.flatten() for each in answers])
+    right = torch.cat([each.flatten() for each in rights])
+    factor = float(answer @ right / (right @ right))
+    is_told = 0.001 < abs(factor) < 1001 and abs(factor - 1) > 0.01
+    if right.count_nonzero() < 2 or not is_told or not close(answer, factor * right):
+        return None
+    if close(torch.tensor(factor), torch.tensor(-1.0)):
+        return "Every result has the opposite sign."
+    return f"Every result is {number(factor)} times the expected one."
 
 
 def _form(exercise: Exercise, outcome: _Outcome, expected: Any) -> str:
     """Shape, dtype, device."""
     value = outcome.value
-    if not isinstance(value, Tensor) or _is_number(expected):
+    if not isinstance(value, Tensor) or (_is_number(value) and _is_number(expected)):
         return ""
     if value.shape != expected.shape:
         return (
@@ -443,7 +547,9 @@ def _form(exercise: Exercise, outcome: _Outcome, expected: Any) -> str:
     if value.dtype == expected.dtype:
         return ""
     message = f"The result is `{value.dtype}`; it should be `{expected.dtype}`."
-    if expected.is_floating_point():
+    if value.dtype == torch.bool:
+        message += " A comparison gives True and False, not numbers."
+    elif expected.is_floating_point():
         message += (
             " Somewhere a tensor is made or converted without the input's dtype: "
             "`torch.zeros_like(x)` keeps it, `torch.zeros(n)` and `.float()` do not."
@@ -461,10 +567,10 @@ def _values(exercise: Exercise, outcome: _Outcome, expected: Any) -> str:
     answer, right = _tensor(outcome.value), _tensor(expected)
     if (answer.isnan() & ~right.isnan()).any():
         return (
-            "The result contains NaN: 0/0, a difference of infinities, or a root or "
-            "power of a negative number."
+            "The result contains NaN: 0/0, 0 · ∞, a difference of infinities, or a "
+            "root, power or logarithm of a negative number."
         )
-    if any(outcome.args is edge for edge in exercise.edges):
+    if _is_edge(exercise, outcome):
         return (
             "Right on ordinary inputs, wrong at this edge case (a knot, a tie, a zero "
             "or a limit)."
@@ -509,6 +615,16 @@ def _tensor(value: Any) -> Tensor:
 # --- the words and the drawing ---------------------------------------------------
 
 
+def _to_do(exercise: Exercise, message: str) -> Banner:
+    return Banner(
+        State.TO_DO,
+        exercise.name,
+        exercise.subtitle,
+        message,
+        "Until then the reference solution is used below.",
+    )
+
+
 def _not_yet(exercise: Exercise, function: Any, finding: _Finding) -> Banner:
     evidence = None
     if finding.outcome is not None:
@@ -547,7 +663,13 @@ def _told(error: BaseException, function: Answer) -> str:
     if own:
         line, source = own[-1]
         message += f" (line {line}" + (f": `{source}`)" if source else ")")
-    return message + "."
+    message += "."
+    if "Boolean value of Tensor" in text:
+        message += (
+            " Python's `if`, `and`, `max` and `min` want a single True or False; here "
+            "is one for every entry. `torch.where` chooses entry by entry."
+        )
+    return message
 
 
 def _kind(value: Any) -> str:
@@ -555,7 +677,9 @@ def _kind(value: Any) -> str:
     if isinstance(value, Tensor):
         where = "" if value.device.type == "cpu" else f" on `{value.device}`"
         return f"a tensor of shape `{tuple(value.shape)}`, `{value.dtype}`{where}"
-    return f"of type `{type(value).__name__}`"
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"a value of type `{module}{kind.__qualname__}`"
 
 
 def _written(value: Any) -> str:

@@ -33,6 +33,10 @@ def spread(x):
     return x.max() - x.min()
 
 
+def right(x, factor=0.5):
+    return factor * x
+
+
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     monkeypatch.setattr(checker, "_RECORDS", {})
@@ -83,12 +87,29 @@ def dots(x, factor=0.5):
     return ...
 
 
-@pytest.mark.parametrize("stub", [bare, worded, empty, dots])
+def documented(x, factor=0.5):
+    """Half of x."""
+    return None
+
+
+@pytest.mark.parametrize("stub", [bare, worded, empty, dots, documented])
 def test_a_stub_is_to_do_and_the_reference_goes_on(stub, capsys):
     assert check("shrink", stub) is shrink
     out = capsys.readouterr().out
     assert "[TO DO] shrink" in out
     assert ">>> Until then the reference solution is used below." in out
+
+
+def test_the_reference_that_was_handed_back_is_no_answer(capsys, tmp_path):
+    # The check is run again, under a function that is spelt differently.
+    handed_back = check("shrink", bare)
+    capsys.readouterr()
+    assert check("shrink", handed_back) is shrink
+    out = " ".join(capsys.readouterr().out.split())
+    assert "[TO DO] shrink" in out
+    assert "your own `def shrink(x, factor=0.5):` together with the check" in out
+    progress(tmp_path / "progress.json")
+    assert "return x * factor" not in (tmp_path / "progress.json").read_text()
 
 
 def test_a_kernel_missing_in_torch_is_not_a_stub(capsys):
@@ -169,8 +190,39 @@ def forgets_a_return(x, factor=0.5):
         return x * factor
 
 
+def returns_nothing(x, factor=0.5):
+    y = x * factor  # noqa: F841
+
+
+def prints(x, factor=0.5):
+    print(x * factor)
+
+
+def keeps_the_stub(x, factor=0.5):
+    y = x * factor
+    raise NotImplementedError  # your code here
+    return y
+
+
+def keeps_the_stub_in_a_branch(x, factor=0.5):
+    if factor == 0.5:
+        return x * factor
+    raise NotImplementedError  # your code here
+
+
+def asks_a_tensor(x, factor=0.5):
+    if x > 0:
+        return x * factor
+
+
 def in_place(x, factor=0.5):
     return x.mul_(factor)
+
+
+def fails_at_zero(x, factor=0.5):
+    if not x.any():
+        raise ValueError("all zero")
+    return -x * factor
 
 
 def resizes(x, factor=0.5):
@@ -184,7 +236,7 @@ def wrong_edge(x, factor=0.5):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (3.0, "given of type `float`, not a function"),
+        (3.0, "given a value of type `float` and wants the function"),
         (X, "given a tensor of shape `(3,)`"),
         (lambda x: x, "The arguments are `shrink(x, factor=0.5)`; yours are"),
         (divides_by_zero, "raised ZeroDivisionError: "),
@@ -193,17 +245,32 @@ def wrong_edge(x, factor=0.5):
         (addresses, "<object object at 0x…> is odd"),
         (endless, "raised RecursionError"),
         (exits, "raised SystemExit: bye"),
-        (forgets_a_return, "returned nothing (`None`) for this call"),
+        (forgets_a_return, "returned nothing (`None`) for this call. Does every"),
+        (returns_nothing, "Your function returns nothing (`None`). Hand the result"),
+        (prints, "Your function returns nothing (`None`). Hand the result"),
+        (keeps_the_stub, "gets to the line `raise NotImplementedError`. Delete"),
+        (keeps_the_stub_in_a_branch, "gets to the line `raise NotImplementedError`"),
+        (asks_a_tensor, "`torch.where` chooses entry by entry"),
         (in_place, "changed its input `x`"),
+        (in_place, "no method whose name ends in an underscore)"),
+        (fails_at_zero, "Every result has the opposite sign."),
+        (lambda x, factor=0.5: -x * factor, "Every result has the opposite sign."),
+        (lambda x, factor=0.5: 100 * x * factor, "Every result is 100 times the exp"),
+        (lambda x, factor=0.5: x * factor / 3, "Every result is 0.3333 times the ex"),
+        (lambda x, factor=0.5: x * factor * 1.001, "0 of 3 entries agree"),
+        (lambda x, factor=0.5: x * 0, "0 of 3 entries agree"),
         (resizes, "changed its input `x`"),
-        (lambda x, factor=0.5: (x * factor).tolist(), "yours is of type `list`"),
-        (lambda x, factor=0.5: 0.0, "yours is of type `float`"),
+        (lambda x, factor=0.5: (x * factor).tolist(), "a value of type `list`"),
+        (lambda x, factor=0.5: (x * factor).numpy(), "of type `numpy.ndarray`"),
+        (lambda x, factor=0.5: x.max(0), "of type `torch.return_types.max`"),
+        (lambda x, factor=0.5: 0.0, "yours is a value of type `float`"),
         (lambda x, factor=0.5: x[:1], "has shape `(1,)`; it should have shape `(3,)`"),
         (lambda x, factor=0.5: x.expand(10**9, 3), "shape `(1000000000, 3)`"),
-        (lambda x, factor=0.5: [0] * 10**6, "yours is of type `list`"),
+        (lambda x, factor=0.5: [0] * 10**6, "a value of type `list`"),
         (lambda x, factor=0.5: (x * factor).float(), "The values are right. The res"),
         (lambda x, factor=0.5: x.float(), "The result is `torch.float32`; it should"),
         (lambda x, factor=0.5: (x * factor).int(), "The result is `torch.int32`"),
+        (lambda x, factor=0.5: x < 0, "A comparison gives True and False, not numbers"),
         (lambda x, factor=0.5: (x * factor).cfloat(), "The result is `torch.complex"),
         (lambda x, factor=0.5: (x * factor).cdouble(), "The result is `torch.compl"),
         (lambda x, factor=0.5: x.to("meta"), "on device `meta`"),
@@ -231,8 +298,8 @@ def test_what_is_wrong_is_said_and_nothing_is_raised(answer, message, capsys):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (True, "Return a number; yours is of type `bool`"),
-        ("5", "Return a number; yours is of type `str`"),
+        (True, "Return a number; yours is a value of type `bool`"),
+        ("5", "Return a number; yours is a value of type `str`"),
         (X[:1], "Return a number; yours is a tensor of shape `(1,)`"),
         (X[0].to("meta"), "yours is a tensor of shape `()`, `torch.float64` on `meta`"),
         (torch.tensor(1j), "yours is a tensor of shape `()`, `torch.complex64`"),
@@ -253,6 +320,39 @@ def test_the_tolerance_forgives_rounding_and_nothing_else(error, right):
         return x * factor + error
 
     assert (check("shrink", answer) is answer) == right
+
+
+def test_a_list_is_given_as_a_copy_and_has_to_stay_as_it_is(capsys):
+    def last(answers):
+        return answers[-1]
+
+    answers = [3, 1, 2]
+    register([Exercise(last, "first", 5, 1, cases=((answers,),), mistakes=())])
+    check("last", lambda answers: answers.pop())
+    out = " ".join(capsys.readouterr().out.split())
+    assert "changed its input `answers`" in out
+    assert "(no `answers[…] = …`, no `append`, `pop` or `sort`)" in out
+    assert answers == [3, 1, 2]
+    check("last", lambda answers: sorted(answers)[1])
+    assert "[CORRECT]" in capsys.readouterr().out
+
+
+def test_a_result_may_be_a_number_for_some_inputs_only(capsys):
+    def total(x):
+        return x.sum(-1)
+
+    rows = torch.ones(2, 3, dtype=torch.float64)
+    cases = ((rows,), (rows[0],))
+    register([Exercise(total, "first", 5, 1, cases=cases, mistakes=())])
+    for answer, message in [
+        (lambda x: x.sum(-1, keepdim=True), "has shape `(2, 1)`; it should have shape"),
+        (lambda x: x.sum(-1) if x.ndim > 1 else x.sum(-1, keepdim=True), "shape `()`"),
+        (lambda x: x.sum(-1) if x.ndim > 1 else [3.0], "Return a tensor; yours is a v"),
+    ]:
+        check("total", answer)
+        assert message in " ".join(capsys.readouterr().out.split())
+    check("total", lambda x: x.sum(-1) if x.ndim > 1 else float(x.sum(-1)))
+    assert "[CORRECT]" in capsys.readouterr().out
 
 
 def test_evidence_shows_the_call_both_results_and_the_objective(capsys):
@@ -286,7 +386,7 @@ def test_the_cases_survive_an_answer_that_writes_into_them():
     before = X.clone()
     check("shrink", in_place)
     assert torch.equal(before, X)
-    assert check("shrink", shrink) is shrink
+    assert check("shrink", right) is right
 
 
 # --- names, strict mode, record --------------------------------------------------
@@ -297,6 +397,11 @@ def test_an_unknown_exercise_is_refused_with_the_nearest_name():
         check("shrnk", shrink)
     with pytest.raises(ValueError, match="known: \\['shrink', 'spread'\\]"):
         solution_source("zzz")
+
+
+def test_the_two_arguments_of_check_in_the_wrong_order():
+    with pytest.raises(ValueError, match=r'the name comes first: check\("shrink", shr'):
+        check(shrink, "shrink")
 
 
 def test_two_exercises_of_one_name_are_refused():
@@ -315,7 +420,7 @@ def test_strict_mode_raises_with_the_whole_verdict(answer, monkeypatch):
     monkeypatch.setenv("ECE661_STRICT", "1")
     with pytest.raises(NotSolvedError, match=r"\[(TO DO|NOT YET)\] shrink"):
         check("shrink", answer)
-    assert check("shrink", shrink) is shrink
+    assert check("shrink", right) is right
 
 
 def test_the_record_follows_the_attempts(tmp_path):
@@ -342,15 +447,56 @@ def test_the_record_follows_the_attempts(tmp_path):
     check("shrink", in_place)
     check("shrink", divides_by_zero)
     assert (written()["state"], written()["attempts"]) == ("not yet", 2)
-    check("shrink", shrink)
+    check("shrink", right)
     assert (written()["state"], written()["attempts"]) == ("correct", 3)
     check("shrink", 3.0)
     assert (written()["state"], written()["attempts"]) == ("not yet", 4)
     assert written()["source"] is None
 
 
+def test_a_file_goes_on_after_a_restart_and_in_another_chapter(tmp_path, monkeypatch):
+    path = tmp_path / "ada.json"
+
+    def written():
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return {each["name"]: each["state"] for each in report["exercises"]}
+
+    check("shrink", right)
+    progress(path, chapter="first")
+    assert written() == {"shrink": "correct"}
+
+    toys = list(checker.exercises())  # the kernel is restarted: nothing is known
+    monkeypatch.setattr(checker, "_RECORDS", {})
+    register(toys)
+    check("spread", lambda x: x.max())
+    check("shrink", bare)
+    assert "0 of 1 exercises correct" in repr(progress(chapter="first"))
+    table = repr(progress(path, chapter="second"))
+    assert f"0 of 1 exercises correct; written to {path}" in table
+    assert written() == {"spread": "not yet", "shrink": "correct"}
+    assert "1 of 2 exercises correct" in repr(progress(path))
+
+    check("shrink", in_place)
+    progress(path)
+    assert written()["shrink"] == "not yet"  # the last answer counts
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "def prox(", '{"package": "other"}'])
+def test_progress_overwrites_nothing_else(text, tmp_path):
+    path = tmp_path / "notes.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"notes\.json is there and was not wri"):
+        progress(path)
+    assert path.read_text() == text
+
+
+def test_a_chapter_in_the_place_of_the_path_is_refused():
+    with pytest.raises(ValueError, match=r"write progress\(chapter='first'\)"):
+        progress("first")
+
+
 def test_progress_lists_every_exercise():
-    check("spread", spread)
+    check("spread", lambda x: x.max() - x.min())
     assert repr(progress()).splitlines() == [
         "state    exercise  minutes  chapter",
         "to do    shrink          5  first",
@@ -370,7 +516,7 @@ def shown(answer):
 
 
 @pytest.mark.parametrize(
-    "answer", [bare, shrink, divides_by_zero, lambda x, factor=0.5: x / factor]
+    "answer", [bare, shrink, right, divides_by_zero, lambda x, factor=0.5: x / factor]
 )
 def test_the_html_is_self_contained_and_well_formed(answer):
     html = shown(answer)._repr_html_().replace("&ensp;", " ")
