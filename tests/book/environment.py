@@ -1,5 +1,6 @@
 """An environment as Colab's: everything installed here, except this package.
 
+The widgets are Colab's own, which are older (ipywidgets 7 and 8 differ).
 Run as a program it is the Jupyter kernel ``alone`` of ``tests/notebooks.py``: a fresh
 environment each time, in an empty folder, where the notebook has to bring the package.
 There is no index to download from: what the bootstrap cell leaves stays as it is.
@@ -12,20 +13,49 @@ import sys
 import sysconfig
 import tempfile
 import venv
+from collections.abc import Iterable
 from pathlib import Path
+from zipfile import ZipFile
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = {
     "PIP_NO_INDEX": "1",
     "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as "no isolation"
 }
+COLAB = {"ipywidgets": "7.7.1", "ipython_genutils": "0.2.0"}
 
 
-def link_packages(folder: Path) -> Path:
-    """Fill a folder with everything installed here, except this package."""
+def colab_wheels(folder: Path) -> list[Path]:
+    """Colab's versions, downloaded when they are not in the folder yet."""
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    wheels = []
+    for name, version in COLAB.items():
+        wheel = f"{name}-{version}-*.whl"
+        if not list(folder.glob(wheel)):
+            which = ["--only-binary", ":all:", f"{name}=={version}"]
+            subprocess.run([*download, "--dest", folder, *which], check=True)
+        wheels += folder.glob(wheel)
+    return wheels
+
+
+def link_packages(folder: Path, wheels: Iterable[Path] = ()) -> Path:
+    """Fill a folder with everything installed here, except this package.
+
+    What there is a wheel of comes from the wheel.
+    """
     folder.mkdir()
+    from_wheels = set()
+    for wheel in wheels:
+        from_wheels.add(wheel.name.split("-")[0])
+        ZipFile(wheel).extractall(folder)
+    # pip asks for the classic notebook server's half, too; a kernel does without.
+    for metadata in folder.glob("ipywidgets-*/METADATA"):
+        lines = metadata.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = (line for line in lines if "widgetsnbextension" not in line)
+        metadata.write_text("".join(kept), encoding="utf-8")
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if "ece661" not in entry.name:
+        name = entry.name.split("-")[0]
+        if name not in from_wheels and "ece661" not in name:
             (folder / entry.name).symlink_to(entry)
     return folder
 
