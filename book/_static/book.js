@@ -13,14 +13,24 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const entry of document.querySelectorAll("[role=list] > [role=doc-biblioentry]")) {
     entry.setAttribute("role", "listitem");
   }
+  // A line may break behind a formula, but not before the full stop that follows it.
+  for (const formula of document.querySelectorAll("span.math")) {
+    const next = formula.nextSibling;
+    const mark = next?.nodeType === Node.TEXT_NODE && next.data.match(/^[^\s\w(]+/)?.[0];
+    if (mark) {
+      formula.append(mark);
+      next.data = next.data.slice(mark.length);
+    }
+  }
 });
 
-// A formula that is wider than the page scrolls; the keyboard has to reach it.
+// What is wider than the page scrolls; the keyboard has to reach it.
+const SCROLLS = "mjx-container[display=true], .cell_output .text_html";
 for (const event of ["load", "resize"]) {
   addEventListener(event, () => {
     window.MathJax?.startup?.promise?.then(() => {
-      for (const formula of document.querySelectorAll("mjx-container[display=true]")) {
-        if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+      for (const box of document.querySelectorAll(SCROLLS)) {
+        if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       }
     });
   });

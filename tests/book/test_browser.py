@@ -1,6 +1,7 @@
 """The built book in a real browser with the network cut."""
 
 import io
+import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -51,6 +52,8 @@ def test_page(visit, server, page):
     _assert_accessible(visited.page, {"runOnly": COLOURS})
     visited.show(width=390)
     _assert_fits(visited.page)
+    _assert_figures_legible(visited.page)
+    _assert_marks_stay_with_formulas(visited.page)
     layout = {"rules": {name: {"enabled": False} for name in COLOURS}}
     _assert_accessible(visited.page, layout)
     assert_clean(visited)
@@ -75,6 +78,29 @@ def _assert_fits(page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def _assert_figures_legible(page):
+    """12 pt of a figure are 9 px or more; where it scrolls its slider stays in view."""
+    for figure in page.locator(".text_html > .viz-frames").all():
+        shown = figure.locator("figure:visible img")
+        drawn = int(shown.get_attribute("width"))
+        assert shown.evaluate("image => image.clientWidth") >= 0.54 * drawn, drawn
+        figure.evaluate("frames => { frames.parentElement.scrollLeft = 999 }")
+        for part in figure.locator("label, figcaption:visible").all():
+            box = part.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+
+
+def _assert_marks_stay_with_formulas(page):
+    """No line begins with the full stop of a formula."""
+    torn = """[...document.querySelectorAll("article span.math")].filter(
+        (formula) => formula.getClientRects().length > 1
+          || formula.nextSibling?.nodeType === Node.TEXT_NODE
+             && /^[,.;:)]/.test(formula.nextSibling.data)
+    ).map((formula) => formula.parentElement.textContent)"""
+    assert page.evaluate(torn) == []
+
+
 def _assert_formulas(page):
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     undefined = "mjx-container [data-mml-node='mtext'][fill='red']"
@@ -84,6 +110,8 @@ def _assert_formulas(page):
     assert "$$" not in text
     assert "\\(" not in text
     assert "\\[" not in text
+    for hint in page.locator("article details:not(:has(pre))").all_text_contents():
+        assert not re.search(r"\$|\{\w+\}`", hint), hint  # HTML knows no roles
 
 
 @pytest.mark.parametrize("page", PAGES)
