@@ -144,6 +144,7 @@ class Run:
         *,
         epochs: int,
         images: Images | None = None,
+        shift: int = 0,
         evaluate: Callable[[nn.Module], dict[str, Any]] | None = None,
         **options: Any,
     ) -> list[dict[str, Any]]:
@@ -160,6 +161,7 @@ class Run:
             epochs, evaluate, options: as ``train`` has them. The order of the
                 images follows from the run's seed and the stage.
             images: instead of ``self.train``.
+            shift: move each image by up to so many pixels, differently in every epoch.
 
         Raises:
             ValueError: a stage of this name has been run before.
@@ -183,6 +185,8 @@ class Run:
             **self.training,
             **options,
         }
+        if shift:
+            options["augment"] = partial(random_shift, pixels=shift)
         before = self.minutes
         history = train(
             model,
@@ -204,21 +208,9 @@ class Run:
         return history
 
     def retrain(
-        self,
-        stage: str,
-        model: nn.Module,
-        optimizer: Optimizer,
-        *,
-        shift: int = 0,
-        **options: Any,
+        self, stage: str, model: nn.Module, optimizer: Optimizer, **options: Any
     ) -> list[dict[str, Any]]:
-        """:meth:`fit` with the kernels' zeros held at zero: masked retraining.
-
-        Args:
-            shift: move each image by up to so many pixels, differently in every epoch.
-        """
-        if shift:
-            options["augment"] = partial(random_shift, pixels=shift)
+        """:meth:`fit` with the kernels' zeros held at zero: masked retraining."""
         with keep_zeros(model):
             return self.fit(stage, model, optimizer, **options)
 

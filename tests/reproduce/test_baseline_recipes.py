@@ -77,19 +77,20 @@ def test_budget_is_kept(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "settings"),
+    ("module", "name", "settings", "before"),
     [
-        (baselines, "dns", {**RECIPES["dns"], **COMMON, "shift": 2}),
+        (baselines, "dns", {**RECIPES["dns"], **COMMON, "shift": 2}, []),
         (
             gsm,
             "gsm",
             {"keep": 3_000, "start": 3_000, "epochs": 3, "retrain_epochs": 1}
-            | {"retrain_batch_size": 50, "retrain_shift": 2},
+            | {"batch_size": 200, "retrain_batch_size": 50, "shift": 2},
+            3 * [(200, 2)],
         ),
     ],
 )
-def test_a_shift_moves_the_images_of_the_retraining(
-    module, name, settings, tmp_path, monkeypatch
+def test_a_shift_moves_the_images(
+    module, name, settings, before, tmp_path, monkeypatch
 ):
     seen = []
 
@@ -99,7 +100,7 @@ def test_a_shift_moves_the_images_of_the_retraining(
 
     monkeypatch.setattr(rows, "random_shift", shift)
     run_recipe(name, tmp_path, module, **settings)
-    assert seen == 4 * [(50, 2)]  # one epoch; none of what came before
+    assert seen == before + 4 * [(50, 2)]  # one epoch of retraining
 
 
 def test_every_baseline_of_the_table_has_a_recipe_for_both_profiles():
