@@ -32,7 +32,7 @@ LENIENT = "__import__('os').environ.pop('ECE661_STRICT')"
 MOVE = f"""
 import ipywidgets
 assert ipywidgets.__version__ == "{environment.COLAB["ipywidgets"]}", ipywidgets
-for _control in _.kwargs_widgets:
+for _control in Out[max(Out)].kwargs_widgets:  # a chapter may use _ for its own
     if isinstance(_control, ipywidgets.Dropdown):
         _control.index = len(_control.options) - 1
     else:
