@@ -1,4 +1,4 @@
-"""Other views of the training images in every epoch, for :func:`train`'s ``augment``.
+"""Other views of the training images in every epoch: ``train(..., augment=...)``.
 
 Made on the device, for a whole batch at once. The random numbers come from torch's
 global generator of the CPU, so that they are the same on every device.

@@ -65,7 +65,9 @@ def write(folder, name, printed):
 def run(folder):
     """The report of the one run of the notebooks, on those of a folder."""
     options = ["-p", "tests.notebooks", "--nbval", "--nbval-kernel-name", "alone"]
-    plain = ["-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-rfp", "--color=no"]
+    # The cache has Colab's widgets.
+    plain = ["-o", f"cache_dir={ROOT / '.pytest_cache'}", "-p", "no:xdist"]
+    plain += ["-q", "-rfp", "--color=no"]
     command = [sys.executable, "-m", "pytest", folder, "--rootdir", folder]
     done = subprocess.run(
         [*command, *options, *plain],
