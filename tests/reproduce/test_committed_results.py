@@ -18,6 +18,8 @@ from ece661_sparse.reproduce.verify import verify_row
 
 FOLDER = results_folder()
 ROWS = [row for table in TABLES for row in load_table(table)]
+BROKEN = {"dns-lenet300-5", "l0-lenet300-5", "l1-lenet300-5", "han-lenet5-10"}
+"""Points of the sweep that are on file to show where a method breaks."""
 COMMITTED = [row for row in ROWS if result_path(FOLDER, row).exists()]
 
 
@@ -39,9 +41,8 @@ def test_the_result_is_one_for_the_book(row):
     assert (result["profile"], result["split"]) == ("full", "test")
     assert set(result["seeds"]) >= set(row.seeds)
     floor = 70 if row.dataset == "cifar10-jpeg" else 80  # five dense epochs on a CPU
-    if row.table == "pareto":  # some points are there to show where a method breaks
-        floor = 0
-    assert all(floor < top1 <= 100 for top1 in result["top1"])
+    whole = all(floor < top1 <= 100 for top1 in result["top1"])
+    assert whole == (row.name not in BROKEN)
     assert all(minutes > 0 for minutes in result["minutes"])
     assert result["recipe"] == json.loads(json.dumps(dict(row.settings["full"])))
 

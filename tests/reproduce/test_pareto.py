@@ -2,7 +2,6 @@
 
 import inspect
 from itertools import pairwise
-from statistics import mean
 
 import pytest
 import torch
@@ -71,6 +70,9 @@ def test_one_number_is_all_that_differs(method, of):
         assert key != "retrain_lr" or "lr" not in default
 
 
+MISS_THEIR_AIM = {"l0", "q-shrinkage", "scad", "mcp"}
+"""By more than 15 % at 2 %, with one of the seeds; the chapter says so."""
+
 BY_NUMBER = set(pareto.by_number("lenet300", 10))
 
 
@@ -89,7 +91,8 @@ def test_the_results_on_file_are_where_they_aim(model, method):
         if method in BY_NUMBER - {"trimmed-l1"}:  # h is no promise
             assert max(result["nonzero"]) <= target + 1
         elif compared:  # one λ, three seeds
-            assert mean(result["nonzero"]) == pytest.approx(target, rel=0.35)
+            near = max(result["nonzero"]) == pytest.approx(target, rel=0.15)
+            assert near == (method not in MISS_THEIR_AIM)
         counts.append(result["nonzero"][0])
     assert all(a > b for a, b in pairwise(counts))
 
