@@ -294,6 +294,7 @@ ROWS = (
         model="lenet5",
         dataset="mnist",
         published=_published(99.21, 99.06, 1_435),
+        note="trained and retrained on images shifted by up to a pixel",
         recipe=gsm,
         settings={
             "quick": _gsm_quick("lenet5", keep=1_435),
@@ -304,6 +305,7 @@ ROWS = (
                 "epochs": 60,
                 "retrain_epochs": 20,
                 "retrain_label_smoothing": 0.0,
+                "shift": 1,
                 "lr": 5e-3,
                 "weight_decay": 2e-3,
                 "batch_size": 128,
