@@ -257,6 +257,7 @@ def frame_slider(
     name: str,
     alts: Sequence[str],
     start: int = 0,
+    caption: str = "",
     fmt: str = "svg",
     photo: bool = False,
 ) -> Frames:
@@ -270,6 +271,7 @@ def frame_slider(
         name: what the slider changes.
         alts: for each frame what it shows, for a reader who cannot see it.
         start: index of the first frame shown.
+        caption: a line below all frames, such as where their data comes from.
         fmt: ``"svg"``, or ``"png"`` for dense plots.
         photo: see :func:`show`.
 
@@ -277,4 +279,13 @@ def frame_slider(
         ValueError: if a list has the wrong length, a text is empty, or ``start`` or
             ``fmt`` is out of range.
     """
-    return Frames(figs, labels, alts, name=name, start=start, fmt=fmt, photo=photo)
+    return Frames(
+        figs,
+        labels,
+        alts,
+        name=name,
+        start=start,
+        fmt=fmt,
+        caption=caption,
+        photo=photo,
+    )

@@ -21,3 +21,16 @@ def test_a_page_is_text_with_its_place_in_the_outline(html, browser, tmp_path):
     at = book.get_destination_page_number(sections[0])
     assert 0 == book.get_destination_page_number(intro) < at
     assert "The symbols of this book" in book.pages[at].extract_text()
+
+
+def test_hints_are_unfolded_and_the_code_of_figures_is_left_out(
+    html, browser, tmp_path
+):
+    name = "book/proximal/trimmed_l1"
+    pdf.write(browser, html, tmp_path / "book.pdf", [("", name)])
+    pages = PdfReader(tmp_path / "book.pdf").pages
+    text = " ".join(" ".join(page.extract_text() for page in pages).split())
+    assert "Write the sum of the clipped entries as a function of ν." in text
+    assert "frame_slider( [gate_frame(tau) for tau in taus]" not in text
+    assert "def gate_step(w, theta" in text
+    assert min(len(page.extract_text()) for page in pages) > 100, "an empty page"
