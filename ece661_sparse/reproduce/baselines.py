@@ -3,7 +3,8 @@
 All start from the shared dense network, prune it by one method, and end with masked
 retraining. Retraining is the same for all: SGD with Nesterov momentum, a cosine, light
 weight decay and label smoothing, all chosen on validation images. Where a row's
-settings have a ``shift``, its images are moved by up to so many pixels.
+settings have a ``shift``, its images are moved by up to so many pixels; few weights of
+LeNet-5 no longer fit all of these, and are retrained without label smoothing.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def admm(
         batch_size=batch_size,
         scheduler=schedule,
         loss=_loss(training),
+        shift=training.get("shift", 0),
     )
     distance = optimizer.distance()
     optimizer.project_()
@@ -138,6 +140,7 @@ def dns(
     epochs: int,
     lr: float,
     retrain_epochs: int,
+    ramp: int = 0,
     batch_size: int = 128,
     **training: Any,
 ) -> Outcome:
@@ -147,12 +150,14 @@ def dns(
         c: threshold of each layer, in deviations above the mean magnitude. Biases are
             cut by it as well, as published.
         lr: of the surgery, constant.
+        ramp: epochs over which the thresholds rise to c.
     """
     net = run.base(model)
     optimizer = DNS(
         layer_groups(net, c=c),
         lr,
         gamma=gamma,
+        ramp=ramp * -(-len(run.train) // batch_size),
         weight_decay=training.get("weight_decay", 0.0),
         nesterov=True,
     )
@@ -163,6 +168,7 @@ def dns(
         epochs=epochs,
         batch_size=batch_size,
         loss=_loss(training),
+        shift=training.get("shift", 0),
     )
     retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     biases = [p for p in net.parameters() if p.ndim < 2]
@@ -225,8 +231,12 @@ def retrain(
     batch_size: int = 128,
     weight_decay: float = 0.0,
     smoothing: float = 0.0,
+    retrain_smoothing: float | None = None,
     shift: int = 0,
 ) -> None:
+    """Masked retraining; ``retrain_smoothing``, if not that of the pruning."""
+    if retrain_smoothing is None:
+        retrain_smoothing = smoothing
     optimizer: Optimizer = SGD(
         model.parameters(),
         retrain_lr,
@@ -241,7 +251,7 @@ def retrain(
         epochs=epochs,
         batch_size=batch_size,
         scheduler=CosineAnnealingLR(optimizer, epochs),
-        loss=partial(F.cross_entropy, label_smoothing=smoothing),
+        loss=partial(F.cross_entropy, label_smoothing=retrain_smoothing),
         shift=shift,
     )
 

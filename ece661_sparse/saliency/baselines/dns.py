@@ -62,6 +62,10 @@ class DNS(SGD):
         gamma: how fast updates become rare, ≥ 0.
         power: likewise, ≥ 0.
         stop: masks are frozen from this step on; None: never.
+        ramp: c rises from 0 to its value over so many steps. With 0, as published, the
+            first update cuts to the last threshold. A unit that loses all its weights
+            is constant; with ReLU it sends no gradient back, and nothing of it can be
+            spliced in again.
         momentum, weight_decay, nesterov: as in SGD, on the dense weights.
         generator: of the draws.
 
@@ -77,6 +81,7 @@ class DNS(SGD):
         gamma: float = 1e-4,
         power: float = 1.0,
         stop: int | None = None,
+        ramp: int = 0,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
@@ -86,6 +91,7 @@ class DNS(SGD):
         check_number("power", power, at_least=0)
         if stop is not None:
             check_count("stop", stop)
+        check_count("ramp", ramp)
         super().__init__(
             params, lr, momentum, weight_decay=weight_decay, nesterov=nesterov
         )
@@ -93,7 +99,8 @@ class DNS(SGD):
             group.setdefault("c", c)
             if group["c"] is not None:
                 check_number("c", group["c"])
-            group.update(gamma=gamma, power=power, stop=stop, steps=0, threshold=None)
+            group.update(gamma=gamma, power=power, stop=stop, ramp=ramp)
+            group.update(steps=0, size=None, threshold=None)
         self.generator = generator
 
     @torch.no_grad()
@@ -111,8 +118,9 @@ class DNS(SGD):
                 loss = closure()
         groups = [group for group in self.param_groups if group["c"] is not None]
         for group in groups:
-            if group["threshold"] is None:
-                group["threshold"] = _threshold(group)
+            if group["size"] is None:
+                group["size"] = _mean_and_deviation(group["params"])
+            group["threshold"] = _threshold(group)
             for p in group["params"]:
                 state = self.state[p]
                 if "dense" not in state:
@@ -137,7 +145,14 @@ class DNS(SGD):
         return draw < probability and (group["stop"] is None or k < group["stop"])
 
 
+def _mean_and_deviation(params: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of the magnitudes of one layer."""
+    size = torch.cat([p.abs().flatten() for p in params])
+    return size.mean(), size.std(correction=0)
+
+
 def _threshold(group: dict[str, Any]) -> Tensor:
     r""":math:`t = \operatorname{mean}|W| + c \operatorname{std}|W|`, 0 if negative."""
-    size = torch.cat([p.abs().flatten() for p in group["params"]])
-    return (size.mean() + group["c"] * size.std(correction=0)).clamp(min=0)
+    mean, deviation = group["size"]
+    done = min(1.0, group["steps"] / group["ramp"]) if group["ramp"] else 1.0
+    return (mean + done * group["c"] * deviation).clamp(min=0)

@@ -99,6 +99,31 @@ def test_threshold_is_that_of_the_start_for_weights_and_biases_together():
         assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+def test_threshold_rises_evenly_over_the_ramp():
+    torch.manual_seed(0)
+    layer = nn.Linear(30, 20, bias=False)
+    size = layer.weight.detach().abs().numpy()
+    dns = DNS(layer_groups(layer, c={"": 2.0}), lr=0.1, ramp=4)
+    for c in (0.0, 0.5, 1.0, 1.5, 2.0, 2.0):
+        layer.weight.grad = torch.randn_like(layer.weight)
+        dns.step()
+        expected = size.mean() + c * size.std()
+        found = float(dns.param_groups[0]["threshold"])
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_with_a_ramp_fewer_units_die():
+    """Cut at once, a unit without weights has no gradient and stays dead."""
+    alive = []
+    for ramp in (0, 60):
+        torch.manual_seed(0)
+        model = LeNet300()
+        dns = DNS(layer_groups(model, c={"fc2": 3.0}), lr=0.05, ramp=ramp)
+        steps(model, dns, 80)
+        alive.append(int((model.fc2.weight != 0).any(1).sum()))
+    assert alive[1] > alive[0], alive
+
+
 def test_updates_become_rare():
     weight, _ = one_layer(1.0)
     params = [{"params": [weight], "c": 0.0}]
@@ -164,6 +189,7 @@ def test_layers_without_c_stay_dense_and_biases_are_cut():
         ({"gamma": -1.0}, "gamma .*>= 0"),
         ({"power": -1.0}, "power .*>= 0"),
         ({"stop": -1}, "stop must be a whole number"),
+        ({"ramp": -1}, "ramp must be a whole number"),
         ({"c": float("nan")}, "c must be a finite number"),
         ({"lr": -1.0}, "learning rate"),
     ],
