@@ -3,8 +3,7 @@
 All start from the shared dense network, prune it by one method, and end with masked
 retraining. Retraining is the same for all: SGD with Nesterov momentum, a cosine, light
 weight decay and label smoothing, all chosen on validation images. Where a row's
-settings have a ``shift``, its images are moved by up to so many pixels; few weights of
-LeNet-5 no longer fit all of these, and are retrained without label smoothing.
+settings have a ``shift``, its images are moved by up to so many pixels.
 """
 
 from __future__ import annotations
@@ -102,6 +101,7 @@ def admm(
     epochs: int,
     lr: float,
     retrain_epochs: int,
+    shift: int = 0,
     batch_size: int = 128,
     **training: Any,
 ) -> Outcome:
@@ -111,6 +111,7 @@ def admm(
         keep: weights left in each layer.
         rounds_per_epoch: updates of Z and U.
         lr: of Adam, falling to a tenth as a cosine.
+        shift: move the images by up to so many pixels, in both trainings.
     """
     net = run.base(model)
     every = len(run.train) // batch_size // rounds_per_epoch
@@ -124,11 +125,12 @@ def admm(
         batch_size=batch_size,
         scheduler=schedule,
         loss=_loss(training),
-        shift=training.get("shift", 0),
+        shift=shift,
     )
     distance = optimizer.distance()
     optimizer.project_()
-    retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
+    training |= {"batch_size": batch_size, "shift": shift}
+    retrain(run, "retrain", net, retrain_epochs, **training)
     return _outcome(net, distance=round(distance, 4))
 
 
@@ -141,6 +143,7 @@ def dns(
     lr: float,
     retrain_epochs: int,
     ramp: int = 0,
+    surgery_shift: int = 0,
     batch_size: int = 128,
     **training: Any,
 ) -> Outcome:
@@ -151,6 +154,7 @@ def dns(
             cut by it as well, as published.
         lr: of the surgery, constant.
         ramp: epochs over which the thresholds rise to c.
+        surgery_shift: shift the images by up to so many pixels in the surgery, too.
     """
     net = run.base(model)
     optimizer = DNS(
@@ -168,7 +172,7 @@ def dns(
         epochs=epochs,
         batch_size=batch_size,
         loss=_loss(training),
-        shift=training.get("shift", 0),
+        shift=surgery_shift,
     )
     retrain(run, "retrain", net, retrain_epochs, batch_size=batch_size, **training)
     biases = [p for p in net.parameters() if p.ndim < 2]
