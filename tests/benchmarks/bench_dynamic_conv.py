@@ -1,4 +1,10 @@
-"""A dynamic convolution with four kernels: one static layer's time, almost."""
+"""A dynamic convolution with four kernels: one static layer's time, almost.
+
+In training the bar of 1.3 is out of reach of torch's own operations: where we looked
+(two threads of an AVX-512 processor, no page faults) the grouped convolution alone took
+1.2 times as long as the static one, forwards and backwards, before any kernel was mixed
+and any gradient of a mixed kernel was read again.
+"""
 
 from collections.abc import Callable
 
