@@ -175,7 +175,7 @@ def results_table(table: str, folder: Path | None = None) -> ResultsTable:
                 for one in lines
             ),
             "lrrrrll",
-            " ".join([CAPTION, *notes]),
+            " ".join([CAPTION, *dict.fromkeys(notes)]),
         ),
     )
 

@@ -81,6 +81,13 @@ def test_budget_is_kept(name, tmp_path):
     [
         (baselines, "dns", {**RECIPES["dns"], **COMMON, "shift": 2}, []),
         (
+            baselines,
+            "dns",
+            {**RECIPES["dns"], **COMMON, "shift": 2, "surgery_shift": 1},
+            12 * [(50, 1)],
+        ),
+        (baselines, "admm", {**RECIPES["admm"], **COMMON, "shift": 2}, 12 * [(50, 2)]),
+        (
             gsm,
             "gsm",
             {"keep": 3_000, "start": 3_000, "epochs": 3, "retrain_epochs": 1}
@@ -101,6 +108,28 @@ def test_a_shift_moves_the_images(
     monkeypatch.setattr(rows, "random_shift", shift)
     run_recipe(name, tmp_path, module, **settings)
     assert seen == before + 4 * [(50, 2)]  # one epoch of retraining
+
+
+def test_thresholds_rise_over_epochs_and_smoothing_may_end_with_them(
+    tmp_path, monkeypatch
+):
+    stages, ramps = {}, []
+    fit, dns = Run.fit, baselines.DNS
+
+    def watched_fit(run, stage, *args, loss, **options):
+        stages[stage] = loss.keywords["label_smoothing"]
+        return fit(run, stage, *args, loss=loss, **options)
+
+    def watched_dns(*args, ramp, **options):
+        ramps.append(ramp)
+        return dns(*args, ramp=ramp, **options)
+
+    monkeypatch.setattr(Run, "fit", watched_fit)
+    monkeypatch.setattr(baselines, "DNS", watched_dns)
+    settings = {**RECIPES["dns"], **COMMON, "ramp": 2, "retrain_smoothing": 0.0}
+    run_recipe("dns", tmp_path, **settings)
+    assert ramps == [2 * 4]  # batches of 50 of 200 images
+    assert stages == {"surgery": 0.1, "retrain": 0.0}
 
 
 def test_every_baseline_of_the_table_has_a_recipe_for_both_profiles():
