@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, sync_playwright
 from pypdf import PdfReader, PdfWriter
 
 ROOT = Path(__file__).parents[2]
-FORMULAS_ARE_DRAWN = "MathJax.startup.promise.then(() => true)"
+FORMULAS_ARE_DRAWN = """typeof MathJax === "undefined"  // a page without formulas
+    || MathJax.startup.promise.then(() => true)"""
 
 
 def pages(toc: Path = ROOT / "_toc.yml") -> list[tuple[str, str]]:

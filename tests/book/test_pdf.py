@@ -12,12 +12,16 @@ def test_every_page_of_the_table_of_contents_is_printed(html):
 
 
 def test_a_page_is_text_with_its_place_in_the_outline(html, browser, tmp_path):
-    wanted = [("", "book/intro"), ("The end", "book/appendix/notation")]
+    wanted = [
+        ("", "book/intro"),
+        ("The end", "book/appendix/notation"),
+        ("The end", "book/appendix/lecture_map"),  # has no formula
+    ]
     pdf.write(browser, html, tmp_path / "book.pdf", wanted)
     book = PdfReader(tmp_path / "book.pdf")
     intro, part, sections = book.outline
     assert part.title == "The end"
-    assert [item.title for item in sections] == ["Notation"]
+    assert [item.title for item in sections] == ["Notation", "Lecture map"]
     at = book.get_destination_page_number(sections[0])
     assert 0 == book.get_destination_page_number(intro) < at
     assert "The symbols of this book" in book.pages[at].extract_text()
