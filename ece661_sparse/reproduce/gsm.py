@@ -9,8 +9,9 @@ and what is done differently here, each choice made on validation images:
 - Label smoothing. 4,436 weights still fit every training image of MNIST; what is lost
   to the dense network is generalisation.
 - Masked retraining, a few epochs, after the cut by magnitude.
-- For LeNet-5, images shifted by up to a pixel, differently in every epoch. 3,444 and
-  1,435 weights no longer fit all of these, and are retrained without label smoothing.
+- For LeNet-5 and for LeNet-300 at 100x, images shifted by up to a pixel, differently in
+  every epoch. 3,444 and 1,435 weights of LeNet-5 no longer fit all of these, and are
+  retrained without label smoothing.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 NOT_RUN = "not run"
 CAPTION = (
-    "Accuracy in percent, dense → pruned; ours: mean (± standard deviation) over the "
-    "seeds, the most non-zeros of any seed, minutes for one seed including its dense "
-    "network. Retrained: trained on with its zeros held at zero."
+    "Accuracy in percent, {pair}; ours: mean (± standard deviation) over the seeds, "
+    "the most non-zeros of any seed, minutes for one seed including its dense network."
 )
+RETRAINED = "Retrained: trained on with its zeros held at zero."
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def line(row: Row, result: dict[str, Any] | None) -> Line:
         ours=_accuracies(result),
         nonzero=_whole(max(result["nonzero"])),
         verdict=verdict(row, result),
-        retrained="retrained" if result["retrained"] else "as pruned",
+        retrained=_retrained(row, result),
         run=f"{result['profile']}, {'seeds' if len(seeds) > 1 else 'seed'} "
         + " ".join(map(str, seeds)),
         machine=f"{result['device']}, {mean(result['minutes']):.1f} min",
@@ -91,7 +91,7 @@ def terminal_table(rows: Sequence[Row], folder: Path) -> TerminalTable:
         box=SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),
-        caption="dense → pruned accuracy in percent; below, the non-zeros",
+        caption=f"{_pair(rows[0])} accuracy in percent; below, the non-zeros",
         caption_justify="left",
     )
     for title in ("", "published", "ours", "result", "run"):
@@ -161,6 +161,9 @@ def results_table(table: str, folder: Path | None = None) -> ResultsTable:
         for row, one in zip(rows, lines, strict=True)
         if row.note
     ]
+    caption = [CAPTION.format(pair=_pair(rows[0]))]
+    if _prunes(rows[0]):
+        caption.append(RETRAINED)
     return ResultsTable(
         table,
         Table(
@@ -175,9 +178,25 @@ def results_table(table: str, folder: Path | None = None) -> ResultsTable:
                 for one in lines
             ),
             "lrrrrll",
-            " ".join([CAPTION, *dict.fromkeys(notes)]),
+            " ".join([*caption, *dict.fromkeys(notes)]),
         ),
     )
+
+
+def _prunes(row: Row) -> bool:
+    """Part IV leaves all weights where they are."""
+    return row.table != "dynamic"
+
+
+def _pair(row: Row) -> str:
+    """Which two accuracies an arrow connects."""
+    return "dense → pruned" if _prunes(row) else "without → with the method"
+
+
+def _retrained(row: Row, result: dict[str, Any]) -> str:
+    if not _prunes(row):
+        return ""
+    return "retrained" if result["retrained"] else "as pruned"
 
 
 def _accuracies(figures: Mapping[str, Sequence[float | None]]) -> str:

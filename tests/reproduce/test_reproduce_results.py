@@ -225,6 +225,13 @@ def test_the_notebook_table_takes_the_page_s_colours(tmp_path):
     assert 'tabindex="0"' in html and "aria-label" in html
 
 
+def test_the_caption_says_what_the_arrow_means():
+    pruned, dynamic = (repr(results_table(name)) for name in ("table1", "dynamic"))
+    assert "dense → pruned" in pruned and "Retrained:" in pruned
+    assert "without → with the method" in dynamic
+    assert "pruned" not in dynamic and "etrained" not in dynamic
+
+
 def test_no_folder_of_results(tmp_path):
     with pytest.raises(FileNotFoundError, match="come with the repository"):
         results_table("table1", tmp_path / "nowhere")
