@@ -1,10 +1,10 @@
 """Recipes of the slide "Pruning results" for the methods that GSM is compared with.
 
 All start from the shared dense network, prune it by one method, and end with masked
-retraining: SGD with Nesterov momentum, a cosine, light weight decay and label smoothing,
-all chosen on validation images. Where a row's settings have a ``shift``, its images are
-moved by up to so many pixels; few weights of LeNet-5 no longer fit all of these, and are
-retrained without label smoothing.
+retraining: SGD with Nesterov momentum, a cosine, light weight decay and label
+smoothing, all chosen on validation images. Where a row's settings have a ``shift``, its
+images are moved by up to so many pixels; few weights of LeNet-5 no longer fit all of
+these, and are retrained without label smoothing.
 """
 
 from __future__ import annotations
