@@ -19,11 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
-from ece661_sparse.proximal.penalties import Penalty
-
-Step = float | list[Tensor]
+from ece661_sparse.proximal.penalties import Penalty, Step
 
 
 class ProximalOptimizer(Optimizer):
@@ -41,7 +39,9 @@ class ProximalOptimizer(Optimizer):
 
     The parameter groups and the state are those of ``optimizer`` itself, so a
     learning-rate schedule may be attached to either object. Parameters without a
-    gradient are left alone, as in every torch optimizer.
+    gradient are left alone, as in every torch optimizer. Only a budget that a group
+    shares (L0Ball, TrimmedL1) counts them as long as they require one: L0Ball then
+    projects all of them, TrimmedL1 does not shrink them.
 
     Args:
         optimizer: the optimizer that follows the gradient.
@@ -52,11 +52,11 @@ class ProximalOptimizer(Optimizer):
             ``lambda group: group["lr"]``.
 
     Raises:
-        ValueError: the number of penalties is not the number of groups; a group
-            maximises; the momentum is not below 1; AdamW decays its weights (its
-            decay does not follow Adam's step, so that no sum :math:`L + P` is
-            minimised); the penalty does not allow Adam's steps; the step of the
-            optimizer is not known.
+        ValueError: the optimizer is LBFGS, which needs several gradients a step; the
+            number of penalties is not the number of groups; a group maximises; the
+            momentum is not below 1; AdamW decays its weights (its decay does not follow
+            Adam's step, so that no sum :math:`L + P` is minimised); the penalty does
+            not allow Adam's steps; the step of the optimizer is not known.
     """
 
     optimizer: Optimizer
@@ -71,6 +71,11 @@ class ProximalOptimizer(Optimizer):
         *,
         step_size: Callable[[dict[str, Any]], float] | None = None,
     ) -> None:
+        if isinstance(optimizer, LBFGS):
+            raise ValueError(
+                "optimizer must take one step for one gradient, got LBFGS, which "
+                "evaluates the loss several times a step"
+            )
         groups = optimizer.param_groups
         if penalty is None or isinstance(penalty, Penalty):
             penalties = [penalty] * len(groups)
@@ -211,20 +216,35 @@ class ProximalOptimizer(Optimizer):
     def _penalised(
         self,
     ) -> Iterator[tuple[dict[str, Any], Penalty, list[Tensor], dict[str, Any]]]:
-        """Group, penalty, tensors with a gradient, and state of penalised groups."""
+        """Group, penalty, tensors, and state of the penalised groups with a gradient.
+
+        The tensors are those with a gradient, and of a shared budget all trainable.
+        """
         for group, penalty, state in zip(
             self.param_groups, self.penalties, self.penalty_states, strict=True
         ):
             tensors = [p for p in group["params"] if p.grad is not None]
-            if penalty is not None and tensors:
-                yield group, penalty, tensors, state
+            if penalty is None or not tensors:
+                continue
+            if penalty.shared_budget:
+                tensors = [
+                    p for p in group["params"] if p.requires_grad or p.grad is not None
+                ]
+            yield group, penalty, tensors, state
 
     def _step_taken(self, group: dict[str, Any], tensors: list[Tensor]) -> Step:
-        if self.step_size is not None:
-            return self.step_size(group)
-        if isinstance(self.optimizer, SGD):
-            return momentum_step(group)
-        return [adam_step(group, self.state[p]) for p in tensors]
+        """The step of every tensor: 0 without a gradient."""
+
+        def of(p: Tensor) -> float | Tensor:
+            if p.grad is None:
+                return 0.0
+            if self.step_size is not None:
+                return self.step_size(group)
+            if isinstance(self.optimizer, SGD):
+                return momentum_step(group)
+            return adam_step(group, self.state[p])
+
+        return [of(p) for p in tensors]
 
     def _check_finite(self) -> None:
         for i, group in enumerate(self.param_groups):

@@ -14,6 +14,7 @@ subgradient method differentiates, `prox` is what a proximal method calls:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,6 +25,8 @@ from . import operators
 from ._checks import check_count, check_number
 from .projections import project_top_n
 
+Step = float | Sequence[float | Tensor]
+
 
 class Penalty(ABC):
     """What every penalty can do; a new one needs `value` and `prox`.
@@ -31,9 +34,12 @@ class Penalty(ABC):
     Attributes:
         elementwise_steps: whether `prox` is right for every step, also one that differs
             from entry to entry (Adam's).
+        shared_budget: whether the tensors of a parameter group share something, so
+            that all of them count, also those that took no step.
     """
 
     elementwise_steps: ClassVar[bool] = False
+    shared_budget: ClassVar[bool] = False
 
     @abstractmethod
     def value(self, x: Tensor) -> Tensor:
@@ -50,17 +56,18 @@ class Penalty(ABC):
     def prox_(
         self,
         tensors: list[Tensor],
-        step: float | list[Tensor],
+        step: Step,
         state: dict[str, Any],
     ) -> None:
         """Apply `prox` in place to the tensors of one parameter group.
 
         Args:
             tensors: parameters, overwritten.
-            step: the step taken, or one tensor of steps for each parameter.
+            step: the step taken, or a number or a tensor of steps for each parameter;
+                with a shared budget 0 for one that took none.
             state: what the penalty remembers between steps.
         """
-        steps = step if isinstance(step, list) else [step] * len(tensors)
+        steps = step if isinstance(step, Sequence) else [step] * len(tensors)
         for tensor, eta in zip(tensors, steps, strict=True):
             self.prox(tensor, eta, out=tensor)
 
@@ -254,6 +261,7 @@ class L0Ball(Penalty):
 
     n: int
     elementwise_steps: ClassVar[bool] = True
+    shared_budget: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("n", self.n)
@@ -270,7 +278,7 @@ class L0Ball(Penalty):
     def prox_(
         self,
         tensors: list[Tensor],
-        step: float | list[Tensor],
+        step: Step,
         state: dict[str, Any],
     ) -> None:
         """Keep the n largest magnitudes of all tensors together."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ece661_sparse.proximal._checks import check_count, check_number
 from ece661_sparse.proximal.operators import prox_l1
-from ece661_sparse.proximal.penalties import Penalty
+from ece661_sparse.proximal.penalties import Penalty, Step
 from ece661_sparse.proximal.projections import (
     project_capped_simplex,
     project_top_n,
@@ -35,7 +35,8 @@ class TrimmedL1(Penalty):
 
     In a :class:`~ece661_sparse.proximal.optim.ProximalOptimizer`, one parameter group
     with all layers makes ``h`` a global budget, one group per layer makes it the
-    layer's. ``w`` starts at :math:`(p-h)/p` and is saved by ``state_dict``.
+    layer's. ``w`` starts at :math:`(p-h)/p`, anew if layers of the group are frozen or
+    freed, and is saved by ``state_dict``.
 
     Without gates, :meth:`value` and :meth:`prox` are those of the penalty minimised
     over ``w``: zero on the ``h`` largest entries, :math:`\lambda|x|` on the rest.
@@ -55,6 +56,7 @@ class TrimmedL1(Penalty):
     tau: float = 1.0
 
     elementwise_steps: ClassVar[bool] = True
+    shared_budget: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("lam", self.lam, at_least=0)
@@ -74,7 +76,7 @@ class TrimmedL1(Penalty):
 
     def prepare_(self, tensors: list[Tensor], state: dict[str, Any]) -> None:
         r"""Algorithm 1, first line: :math:`w \leftarrow proj_S[w - \tau|\theta|]`."""
-        if "w" not in state:
+        if [w.shape for w in state.get("w", ())] != [t.shape for t in tensors]:
             state["w"] = self.start(tensors)
         z = torch.cat(
             [
@@ -92,15 +94,14 @@ class TrimmedL1(Penalty):
     def prox_(
         self,
         tensors: list[Tensor],
-        step: float | list[Tensor],
+        step: Step,
         state: dict[str, Any],
     ) -> None:
         r"""Algorithm 1, second line: soft-threshold by :math:`\eta\lambda w_j`."""
-        steps: Sequence[float | Tensor] = (
-            step if isinstance(step, list) else [step] * len(tensors)
-        )
+        steps = step if isinstance(step, Sequence) else [step] * len(tensors)
         for theta, w, eta in zip(tensors, state["w"], steps, strict=True):
-            prox_l1(theta, self.lam * w, eta, out=theta)
+            if isinstance(eta, Tensor) or eta != 0:
+                prox_l1(theta, self.lam * w, eta, out=theta)
 
     def start(self, tensors: list[Tensor]) -> list[Tensor]:
         r""":math:`w^0 = (p - h)/p` for every weight."""

@@ -24,6 +24,7 @@ from ece661_sparse.proximal.penalties import (
     L0Ball,
     QShrinkage,
 )
+from ece661_sparse.proximal.projections import project_capped_simplex
 from ece661_sparse.proximal.trimmed import TrimmedL1
 
 N, P, LAM = 60, 20, 0.15
@@ -221,6 +222,55 @@ def test_a_parameter_without_a_gradient_is_left_alone():
         ProximalOptimizer(base, L1(1.0)).step()
         assert torch.equal(frozen, torch.ones_like(frozen))
         assert (used < 1).all()
+
+
+def in_turn(optimizer, parameters, steps):
+    """As two heads on one trunk: at every step one of them has a (zero) gradient."""
+    for k in range(steps):
+        for i, p in enumerate(parameters):
+            p.grad = torch.zeros_like(p) if i == k % len(parameters) else None
+        optimizer.step()
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_shared_budget_counts_tensors_without_a_gradient(base):
+    torch.manual_seed(0)
+    a, b = (nn.Parameter(torch.randn(n, dtype=torch.float64)) for n in (10, 6))
+    optimizer = ProximalOptimizer(BASES[base]([a, b]), L0Ball(7))
+    for steps in (1, 2):
+        in_turn(optimizer, [a, b], steps)
+        assert a.count_nonzero() + b.count_nonzero() == 7
+    with pytest.raises(ValueError, match="n"):
+        in_turn(ProximalOptimizer(BASES[base]([a, b]), L0Ball(17)), [a, b], 1)
+
+
+@pytest.mark.parametrize("sizes", [(10, 10), (10, 6)])
+def test_trimmed_l1_shrinks_the_head_that_trains_and_counts_the_other(sizes):
+    """Algorithm 1 with the gates of both heads, and the second line for one of them."""
+    torch.manual_seed(0)
+    a, b = (nn.Parameter(torch.randn(n, dtype=torch.float64)) for n in sizes)
+    optimizer = ProximalOptimizer(SGD([a, b], lr=0.1), TrimmedL1(0.5, h=5, tau=0.3))
+    heads, p = [a.detach().clone(), b.detach().clone()], sum(sizes)
+    w = torch.full((p,), (p - 5) / p, dtype=torch.float64)
+    for k in range(40):
+        w = project_capped_simplex(w - 0.3 * torch.cat(heads).abs(), p - 5)
+        own = w.split(sizes)[k % 2]
+        heads[k % 2] = prox_l1(heads[k % 2], 0.5 * own, 0.1)
+    in_turn(optimizer, [a, b], 40)
+    torch.testing.assert_close(torch.cat(optimizer.penalty_states[0]["w"]), w)
+    torch.testing.assert_close([a.detach(), b.detach()], heads)
+
+
+def test_a_frozen_tensor_has_no_part_in_the_budget():
+    a, b = parameter(6, 1.0), parameter(4, 1.0)
+    for penalty in (L0Ball(3), TrimmedL1(0.1, 3)):
+        optimizer = ProximalOptimizer(SGD([a, b], lr=0.1), penalty)
+        for trainable in (True, False, True):  # frozen and freed in between
+            b.requires_grad_(trainable)
+            before = b.detach().clone()
+            in_turn(optimizer, [a, b], 1)
+            assert trainable or torch.equal(b, before)
+    assert len(optimizer.penalty_states[0]["w"]) == 2
 
 
 def test_closure_is_evaluated_once_with_gradients():
@@ -430,6 +480,14 @@ def test_settings_without_a_minimiser_are_refused(base, message):
     with pytest.raises(ValueError, match=message):
         ProximalOptimizer(base([parameter()]), L1(0.1))
     ProximalOptimizer(base([parameter()]), None)  # nothing to minimise with
+
+
+@pytest.mark.parametrize("penalty", [L1(0.1), None])
+def test_lbfgs_is_refused(penalty):
+    with pytest.raises(ValueError, match=r"LBFGS.*several times a step"):
+        ProximalOptimizer(
+            torch.optim.LBFGS([parameter()]), penalty, step_size=lambda group: 1.0
+        )
 
 
 def test_groups_cannot_be_added_later():
