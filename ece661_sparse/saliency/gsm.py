@@ -128,12 +128,23 @@ class GSM(SGD):
             active = saliency.ge_(self._last_place(saliency))
             for p, part in _parts(active, kernels):
                 p.grad.mul_(part.view(p.shape))  # type: ignore[union-attr]
+            self._match_layouts(kernels)
         super().step()
         return loss
 
     def _kernels(self) -> list[Tensor]:
         groups = [group for group in self.param_groups if group["competes"]]
         return [p for group in groups for p in group["params"]]
+
+    def _match_layouts(self, kernels: list[Tensor]) -> None:
+        """Order the memory as the weights': fused SGD pairs entries by address."""
+        for p in kernels:
+            gradient, state = p.grad, self.state.get(p, {})
+            if gradient is not None and gradient.stride() != p.stride():
+                p.grad = torch.empty_like(p).copy_(gradient)
+            momentum = state.get("momentum_buffer")
+            if momentum is not None and momentum.stride() != p.stride():
+                state["momentum_buffer"] = torch.empty_like(p).copy_(momentum)
 
     def _saliency(self, kernels: list[Tensor]) -> Tensor:
         """The saliencies of all kernels as one vector, to be overwritten."""

@@ -391,6 +391,42 @@ def test_channels_last_gives_the_same_network():
     assert_same(model, other, rtol=1e-3, atol=1e-5)
 
 
+def test_another_layout_in_mid_training_gives_the_same_network():
+    """Of a loaded momentum, of the model, or of gradients set by hand."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 16, 3, 8, 8, generator=generator, dtype=torch.float64)
+    torch.manual_seed(0)
+    start = nn.Conv2d(3, 4, 3).double()
+
+    def train(change):
+        model = copy.deepcopy(start)
+        gsm = GSM(model.parameters(), 0.05, 40)
+        for step, images in enumerate(x):
+            if step == 1:
+                model, gsm = change(model, gsm)
+            gsm.zero_grad()
+            model(images).square().mean().backward()
+            if change is by_hand:
+                model.weight.grad = model.weight.grad.contiguous()
+            gsm.step()
+        return model
+
+    def moved(model, gsm):
+        return model.to(memory_format=torch.channels_last), gsm
+
+    by_hand = lambda model, gsm: moved(model, gsm)  # noqa: E731
+
+    def loaded(model, gsm):
+        other, _ = moved(copy.deepcopy(model), None)
+        resumed = GSM(other.parameters(), 0.05, 40)
+        resumed.load_state_dict(gsm.state_dict())
+        return other, resumed
+
+    expected = train(lambda model, gsm: (model, gsm))
+    for change in (moved, loaded, by_hand):
+        assert_same(train(change), expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("average", [0.0, 0.5])
 def test_on_the_meta_device(average):
     model = LeNet5().to("meta")
