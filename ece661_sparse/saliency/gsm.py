@@ -37,6 +37,7 @@ class GSM(SGD):
 
     Args:
         params: the parameters, or parameter groups; one competition for all of them.
+            Frozen kernels keep their values and take no place.
         lr: :math:`\alpha > 0`.
         keep: :math:`Q`, between 1 and the number of kernel weights. Of equal
             saliencies at the last place all pass.
@@ -49,7 +50,8 @@ class GSM(SGD):
             set.
 
     Raises:
-        ValueError: an argument outside its range; no kernels among ``params``.
+        ValueError: an argument outside its range; no kernels among ``params``; a
+            ``keep`` or ``average`` for one group.
     """
 
     _workspace: Tensor | None = None  # room for all saliencies
@@ -86,13 +88,23 @@ class GSM(SGD):
             group["keep"], group["average"] = keep, average
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Split a group: its kernels compete, the rest is free and does not decay."""
+        """Split a group: its kernels compete, the rest is free and does not decay.
+
+        Raises:
+            ValueError: a ``keep`` or ``average`` for the group alone.
+        """
+        if own := {"keep", "average"} & param_group.keys():
+            raise ValueError(
+                "keep and average hold for all groups, because all kernels compete "
+                f"together: give them to GSM itself, got a group with {sorted(own)}"
+            )
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
-        kernels = [p for p in params if p.ndim >= 2]
-        others = [p for p in params if p.ndim < 2]
+        tensors = [p[1] if isinstance(p, tuple) else p for p in params]  # named
+        kernels = [p for p, t in zip(params, tensors, strict=True) if t.ndim >= 2]
+        others = [p for p, t in zip(params, tensors, strict=True) if t.ndim < 2]
         # one pass over the memory instead of four, where torch has it
-        fused = all(p.device.type in ("cpu", "cuda") for p in params) or None
+        fused = all(t.device.type in ("cpu", "cuda") for t in tensors) or None
         group = {"fused": fused, **param_group}
         if kernels:
             super().add_param_group({**group, "params": kernels, "competes": True})

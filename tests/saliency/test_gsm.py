@@ -414,7 +414,8 @@ def test_another_layout_in_mid_training_gives_the_same_network():
     def moved(model, gsm):
         return model.to(memory_format=torch.channels_last), gsm
 
-    by_hand = lambda model, gsm: moved(model, gsm)  # noqa: E731
+    def by_hand(model, gsm):
+        return moved(model, gsm)
 
     def loaded(model, gsm):
         other, _ = moved(copy.deepcopy(model), None)
@@ -471,6 +472,29 @@ def test_bad_arguments_are_refused(options, message):
 def test_without_kernels_there_is_nothing_to_prune():
     with pytest.raises(ValueError, match="must hold a kernel"):
         GSM([nn.Parameter(torch.ones(3))], 0.1, 1)
+
+
+def test_a_budget_for_one_group_is_refused():
+    params = list(net().parameters())
+    for option in ("keep", "average"):
+        with pytest.raises(ValueError, match=f"all groups.*got .*'{option}'"):
+            GSM([{"params": params, option: 0.5}], 0.1, 4)
+    gsm = GSM(params, 0.1, 4)
+    with pytest.raises(ValueError, match="all groups"):
+        gsm.add_param_group({"params": [nn.Parameter(torch.ones(2, 2))], "keep": 3})
+
+
+def test_named_parameters_and_frozen_kernels():
+    model, other = net(), net()
+    for m in (model, other):
+        m[0].weight.requires_grad_(False)
+    gsm = GSM(model.named_parameters(), 0.05, 10)
+    run(model, gsm, range(3))
+    assert gsm.param_groups[0]["param_names"] == ["0.weight", "3.weight"]
+    run(other, GSM(other.parameters(), 0.05, 10), range(3))
+    assert_same(model, other)
+    assert torch.equal(model[0].weight, net()[0].weight)
+    assert int(model[3].weight.grad.count_nonzero()) == 10
 
 
 @pytest.mark.parametrize(
