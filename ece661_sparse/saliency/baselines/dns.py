@@ -53,10 +53,13 @@ class DNS(SGD):
     biases are cut like weights (:func:`layer_groups` makes such groups).
     Masks are updated with probability :math:`(1 + \gamma k)^{-\text{power}}` at step
     k, layer by layer: often at first, then seldom. The draw comes from ``generator``
-    (on the CPU), or from torch's global one, which a checkpoint restores.
+    (on the CPU), whose state ``state_dict`` then holds and a copy carries on, or from
+    torch's global one, which a checkpoint restores.
 
     Args:
-        params: parameter groups, with a ``c`` each; None for those left dense.
+        params: parameter groups, with a ``c`` each; None for those left dense. A group
+            may have its own ``gamma``, ``power``, ``stop`` and ``ramp``, too. Frozen
+            parameters are left alone.
         lr: step of SGD.
         c: of groups without their own. Larger keeps fewer weights.
         gamma: how fast updates become rare, ≥ 0.
@@ -87,21 +90,43 @@ class DNS(SGD):
         nesterov: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        check_number("gamma", gamma, at_least=0)
-        check_number("power", power, at_least=0)
-        if stop is not None:
-            check_count("stop", stop)
-        check_count("ramp", ramp)
         super().__init__(
             params, lr, momentum, weight_decay=weight_decay, nesterov=nesterov
         )
-        for group in self.param_groups:
-            group.setdefault("c", c)
-            if group["c"] is not None:
-                check_number("c", group["c"])
-            group.update(gamma=gamma, power=power, stop=stop, ramp=ramp)
-            group.update(steps=0, size=None, threshold=None)
         self.generator = generator
+        self.defaults |= {"c": c, "gamma": gamma, "power": power}
+        self.defaults |= {"stop": stop, "ramp": ramp}
+        for group in self.param_groups:
+            _complete(group, self.defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, with its own ``c`` and other options or those of the others."""
+        super().add_param_group(param_group)
+        if "c" in self.defaults:  # not yet: torch is adding the first ones
+            _complete(self.param_groups[-1], self.defaults)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles; a generator goes by its state."""
+        generator = self.generator and self.generator.get_state()
+        return super().__getstate__() | {"generator": generator}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(saved := state.get("generator"), Tensor):
+            state = state | {"generator": torch.Generator().set_state(saved)}
+        super().__setstate__(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of any optimizer, and the state of a generator of its own."""
+        saved = super().state_dict()
+        if self.generator is not None:
+            saved["generator"] = self.generator.get_state()
+        return saved
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As of any optimizer; a generator of its own goes on where it was."""
+        super().load_state_dict(state_dict)
+        if self.generator is not None and "generator" in state_dict:
+            self.generator.set_state(state_dict["generator"].cpu())
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -116,12 +141,12 @@ class DNS(SGD):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        groups = [group for group in self.param_groups if group["c"] is not None]
+        groups = [g for g in self.param_groups if g["c"] is not None and _trained(g)]
         for group in groups:
             if group["size"] is None:
-                group["size"] = _mean_and_deviation(group["params"])
+                group["size"] = _mean_and_deviation(_trained(group))
             group["threshold"] = _threshold(group)
-            for p in group["params"]:
+            for p in _trained(group):
                 state = self.state[p]
                 if "dense" not in state:
                     state["dense"], state["mask"] = p.clone(), torch.ones_like(p)
@@ -129,7 +154,7 @@ class DNS(SGD):
         super().step()
         for group in groups:
             update = self._is_due(group)
-            for p in group["params"]:
+            for p in _trained(group):
                 state = self.state[p]
                 state["dense"].copy_(p)
                 if update:
@@ -143,6 +168,24 @@ class DNS(SGD):
         probability = (1 + group["gamma"] * k) ** -group["power"]
         draw = torch.rand((), generator=self.generator).item()
         return draw < probability and (group["stop"] is None or k < group["stop"])
+
+
+def _complete(group: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Options that the group does not have, and a start at step 0."""
+    for option, value in defaults.items():
+        group.setdefault(option, value)
+    check_number("gamma", group["gamma"], at_least=0)
+    check_number("power", group["power"], at_least=0)
+    if group["stop"] is not None:
+        check_count("stop", group["stop"])
+    check_count("ramp", group["ramp"])
+    if group["c"] is not None:
+        check_number("c", group["c"])
+    group.update(steps=0, size=None, threshold=None)
+
+
+def _trained(group: dict[str, Any]) -> list[Tensor]:
+    return [p for p in group["params"] if p.requires_grad]
 
 
 def _mean_and_deviation(params: list[Tensor]) -> tuple[Tensor, Tensor]:

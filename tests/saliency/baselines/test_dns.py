@@ -1,6 +1,7 @@
 """Dynamic network surgery against a loop over single weights; splicing; killed runs."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -172,6 +173,72 @@ def test_state_dict_goes_on_bit_for_bit():
     for p, q in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(p, q)
     assert 0 < int(model.fc1.weight.count_nonzero()) < 200_000
+
+
+def with_generator():
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(4, 5))
+    generator = torch.Generator().manual_seed(3)
+    return weight, DNS([weight], 0.1, c=0.3, gamma=0.5, generator=generator)
+
+
+def draws(dns, n=30):
+    return [dns._is_due(dns.param_groups[0]) for _ in range(n)]
+
+
+def test_a_generator_of_its_own_goes_on_where_it_was():
+    weight, dns = with_generator()
+    for _ in range(5):
+        weight.grad = torch.randn_like(weight)
+        dns.step()
+    saved = copy.deepcopy(dns.state_dict())
+    copies = [copy.deepcopy(dns), pickle.loads(pickle.dumps(dns))]
+    _, resumed = with_generator()
+    resumed.load_state_dict(saved)
+    expected = draws(dns)
+    assert 0 < sum(expected) < 30
+    for other in (*copies, resumed):
+        torch.manual_seed(7)
+        assert draws(other) == expected
+    dns.generator = None
+    assert "generator" not in dns.state_dict()
+    assert copy.deepcopy(dns).generator is None
+
+
+def test_a_group_may_have_options_of_its_own_and_come_later():
+    a, b, c = (nn.Parameter(torch.ones(2, 3)) for _ in range(3))
+    dns = DNS([{"params": [a], "gamma": 0.5, "stop": 7}], lr=0.1, c=1.0, ramp=3)
+    dns.add_param_group({"params": [b], "c": None})
+    dns.add_param_group({"params": [c], "ramp": 9})
+    names = ("c", "gamma", "power", "stop", "ramp")
+    assert [[g[name] for name in names] for g in dns.param_groups] == [
+        [1.0, 0.5, 1.0, 7, 3],
+        [None, 1e-4, 1.0, None, 3],
+        [1.0, 1e-4, 1.0, None, 9],
+    ]
+    for p in (a, b, c):
+        p.grad = torch.ones_like(p)
+    dns.step()
+    assert "mask" in dns.state[c] and "mask" not in dns.state[b]
+    with pytest.raises(ValueError, match="gamma"):
+        DNS([{"params": [a], "gamma": -1.0}], lr=0.1, c=1.0)
+
+
+def test_frozen_parameters_are_left_alone():
+    torch.manual_seed(0)
+    layers = nn.Linear(6, 4), nn.Linear(6, 4)
+    layers[0].weight.requires_grad_(False)
+    layers[1].requires_grad_(False)
+    before = copy.deepcopy(layers)
+    groups = [{"params": layer.parameters()} for layer in layers]
+    dns = DNS(groups, lr=0.1, c=0.5)
+    layers[0](torch.randn(3, 6)).sum().backward()
+    dns.step()
+    assert torch.equal(layers[0].weight, before[0].weight)
+    assert torch.equal(layers[1].weight, before[1].weight)
+    size = before[0].bias.detach().abs()
+    expected = size.mean() + 0.5 * size.std(correction=0)
+    torch.testing.assert_close(dns.param_groups[0]["threshold"], expected)
 
 
 def test_layers_without_c_stay_dense_and_biases_are_cut():
