@@ -169,8 +169,10 @@ def score_function_term(
 ) -> Tensor:
     r""":math:`(\mathcal L - b) \log p(z)`: its gradient is REINFORCE's.
 
-    Add it to the loss of a model with :class:`Bernoulli` gates after the forward
-    pass. Its value means nothing.
+    Add it to the loss of a model with :class:`Bernoulli` gates right after the forward
+    pass. Its value means nothing. Every look at a gated weight draws a new sample, and
+    the term is that of the last one: between the pass and this call no gated weight may
+    be read, and in the pass each only once.
 
     Args:
         loss: the loss of the masks just drawn.

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,8 @@ class ContinuousGate(Gate):
 
     Attributes:
         s: the parameter; a gate ends open where it is positive.
-        beta: the slide's :math:`\beta`, from 1 up; :func:`hardening` raises it.
+        beta: the slide's :math:`\beta`, from 1 up; :func:`hardening` raises it. It is
+            saved with :math:`s`; a state dict that has none leaves it as it is.
 
     Raises:
         ValueError: ``s0`` is not a number above -80 (:math:`1/\sigma(s^0)` would leave
@@ -80,6 +83,20 @@ class ContinuousGate(Gate):
         r""":math:`\sigma(\beta s)`, which takes the place of a probability."""
         return torch.sigmoid(self.beta * self.s)
 
+    def get_extra_state(self) -> Tensor:
+        """:math:`\\beta`, for the state dict."""
+        return torch.tensor(self.beta, dtype=torch.float64, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.beta = float(state)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        # a strict load of a state dict without β is no error
+        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, s0={self.s0:g}, beta={self.beta:g}"
 
@@ -102,13 +119,14 @@ def hardening(model: nn.Module, steps: int, beta: float = 200.0) -> Schedule:
         ValueError: ``steps`` or ``beta`` out of range; no continuous gate in the model.
     """
     check_number("beta", beta, at_least=1)
-    found = _continuous(model)
+    found = list(_continuous(model).values())
+    return Schedule(partial(_set_beta, found), beta=exponential(1.0, beta, steps))
 
-    def tell(schedule: Schedule) -> None:
-        for gate in found.values():
-            gate.beta = schedule["beta"]
 
-    return Schedule(tell, beta=exponential(1.0, beta, steps))
+def _set_beta(found: list[ContinuousGate], schedule: Schedule) -> None:
+    # not inside the function above: a copy of model and schedule has its own gates
+    for gate in found:
+        gate.beta = schedule["beta"]
 
 
 @torch.no_grad()
@@ -160,16 +178,21 @@ def rewind_weights(model: nn.Module, early: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: ``early`` is of another model; no continuous gate.
     """
+    of_gates = set(_continuous(model).values())
     own = model.state_dict()
+    kept = {
+        f"{name}.{key}": value
+        for name, module in model.named_modules(remove_duplicate=False)
+        if module in of_gates
+        for key, value in module.state_dict().items()
+    }
+    early = {**early, **kept}
     if early.keys() != own.keys():
         raise ValueError(
             "early must be a state_dict of the gated model; it differs in "
             f"{', '.join(sorted(early.keys() ^ own.keys()))}"
         )
-    of_gates = {id(gate.s) for gate in _continuous(model).values()}
-    named = model.named_parameters(remove_duplicate=False)
-    s = {name: p.detach().clone() for name, p in named if id(p) in of_gates}
-    model.load_state_dict({**early, **s})
+    model.load_state_dict(early)
 
 
 def _continuous(model: nn.Module) -> dict[str, ContinuousGate]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,8 +80,13 @@ class Gate(nn.Module, ABC):
         return weight * z.to(weight.dtype)
 
     def expected_l0(self) -> Tensor:
-        """The expected number of weights that are not zero, a scalar."""
-        return self.weights_per_gate * self.probability().sum()
+        """The expected number of weights that are not zero, a scalar.
+
+        Half precision is summed in single: float16 ends at 65,504 weights.
+        """
+        p = self.probability()
+        dtype = torch.promote_types(p.dtype, torch.float32)
+        return self.weights_per_gate * p.sum(dtype=dtype)
 
     @torch.no_grad()
     def mask(self) -> Tensor:
@@ -112,8 +118,10 @@ def gate(
 
     Raises:
         ValueError: an unknown group or name; no layer to gate; a layer that is gated
-            already, or is not initialised; an input of a grouped convolution (its
-            weights belong to several inputs).
+            already, or is not initialised, or shares its weight with another module
+            (:func:`bake` would multiply the gates into both); an input of a grouped
+            convolution (its weights belong to several inputs); an input or output of a
+            layer with a bank of kernels, such as a dynamic convolution.
     """
     layers = {n: m for n, m in model.named_modules() if _is_gateable(m)}
     chosen = dict.fromkeys(layers, groups) if isinstance(groups, str) else dict(groups)
@@ -128,6 +136,12 @@ def gate(
             )
         if name in gates(model):
             raise ValueError(f"the weight of layer {name!r} is gated already")
+        owners = _owners(model, layers[name].weight)
+        if len(owners) > 1:
+            raise ValueError(
+                f"the weight of layer {name!r} has several owners, "
+                f"{', '.join(owners)}: bake would multiply its gates into all of them"
+            )
         dims[name] = _dimension(name, layers[name], group)
     for name, dim in dims.items():
         layer = layers[name]
@@ -226,8 +240,8 @@ class Schedule:
         **numbers: Callable[[int], float],
     ) -> None:
         self.time = 0
-        self._tell, self._numbers = tell or (lambda schedule: None), numbers
-        self._tell(self)
+        self._tell, self._numbers = tell, numbers
+        self._hand_on()
 
     def __getitem__(self, name: str) -> float:
         return self._numbers[name](self.time)
@@ -235,14 +249,18 @@ class Schedule:
     def step(self) -> None:
         """Move on to the next epoch, or update."""
         self.time += 1
-        self._tell(self)
+        self._hand_on()
 
     def state_dict(self) -> dict[str, int]:
         return {"time": self.time}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.time = state["time"]
-        self._tell(self)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        if self._tell is not None:
+            self._tell(self)
 
 
 def exponential(start: float, end: float, steps: int) -> Callable[[int], float]:
@@ -254,7 +272,12 @@ def exponential(start: float, end: float, steps: int) -> Callable[[int], float]:
     check_number("start", start, above=0)
     check_number("end", end, above=0)
     check_number("steps", steps, at_least=2)
-    return lambda t: start * (end / start) ** min(t / (steps - 1), 1)
+    return partial(_exponential, start, end, steps)
+
+
+def _exponential(start: float, end: float, steps: int, t: int) -> float:
+    # not inside the function above: a schedule can be pickled and copied
+    return start * (end / start) ** min(t / (steps - 1), 1)
 
 
 def _some_gates(model: nn.Module) -> dict[str, Gate]:
@@ -266,6 +289,18 @@ def _some_gates(model: nn.Module) -> dict[str, Gate]:
 
 def _is_gateable(module: nn.Module) -> bool:
     return isinstance(module, (nn.Linear, _ConvNd))
+
+
+def _owners(model: nn.Module, weight: Tensor) -> list[str]:
+    """The names of a parameter, one for each module that has it."""
+    return [
+        name
+        for prefix, module in model.named_modules()
+        for name, p in module.named_parameters(
+            prefix, recurse=False, remove_duplicate=False
+        )
+        if p is weight
+    ]
 
 
 def _dimension(name: str, layer: Any, group: str) -> int | None:
@@ -281,6 +316,11 @@ def _dimension(name: str, layer: Any, group: str) -> int | None:
         )
     if group == "weight":
         return None
+    if isinstance(layer, _ConvNd) and layer.weight.ndim != len(layer.kernel_size) + 2:
+        raise ValueError(
+            f"layer {name!r} has a bank of kernels, {tuple(layer.weight.shape)}: a "
+            f"slice of its weight is no {group}. Gate its weights"
+        )
     transposed = isinstance(layer, _ConvTransposeNd)
     dim = int((group == "input") != transposed)  # 0 is the output, unless transposed
     if dim == 1 and getattr(layer, "groups", 1) > 1:

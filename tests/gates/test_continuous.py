@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from functools import partial
 
 import pytest
@@ -270,6 +271,32 @@ def test_schedule_restores_beta_from_its_state():
     assert {g.beta for g in gates(other).values()} == {27.0}
 
 
+def test_beta_is_saved_and_an_old_state_dict_leaves_it():
+    model = small_net()
+    hardening(model, steps=5, beta=3e3).step()
+    state = model.state_dict()
+    loaded = small_net()
+    loaded.load_state_dict(state)
+    assert gates(loaded)["0"].beta == gates(model)["0"].beta > 1
+    assert torch.equal(expected_l0(loaded), expected_l0(model))
+    old = {k: v for k, v in state.items() if not k.endswith("_extra_state")}
+    assert len(old) == len(state) - 2
+    loaded.load_state_dict(old, strict=True)
+    assert gates(loaded)["2"].beta == gates(model)["2"].beta
+
+
+def test_a_copy_of_model_and_schedule_goes_its_own_way():
+    model = small_net()
+    schedule = hardening(model, steps=5)
+    twin, its_schedule = copy.deepcopy((model, schedule))
+    its_schedule.step()
+    assert gates(model)["0"].beta == 1 < gates(twin)["0"].beta
+    loaded = pickle.loads(pickle.dumps(its_schedule))
+    assert loaded["beta"] == its_schedule["beta"]
+    loaded.step()
+    assert loaded["beta"] > its_schedule["beta"]
+
+
 def test_schedule_refuses_what_it_cannot_do():
     model = small_net()
     with pytest.raises(ValueError, match=r"beta must be .* >= 1, got beta=0.5"):
@@ -388,9 +415,13 @@ def test_rewinding_takes_everything_back_but_the_gates():
     s = {name: g.s.clone() for name, g in gates(model).items()}
     opened = {name: g.mask() for name, g in gates(model).items()}
     assert not torch.equal(model[0].bias, early["0.bias"])
+    for found in gates(model).values():
+        found.beta = 7.0
     rewind_weights(model, early)
+    assert {g.beta for g in gates(model).values()} == {7.0}
     for name, value in model.state_dict().items():
-        assert torch.equal(value, early[name]) is not name.endswith(".s")
+        of_a_gate = name.endswith((".s", "_extra_state"))
+        assert torch.equal(value, early[name]) is not of_a_gate
     for name, g in gates(model).items():
         assert torch.equal(g.s.data, s[name]) and g.s.requires_grad
     bake(model)  # the ticket: early weights under the late mask

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ece661_sparse.dynamic import DynamicConv2d
 from ece661_sparse.gates import (
     Bernoulli,
     ContinuousGate,
@@ -157,6 +158,40 @@ def test_refusals_name_what_is_wrong_and_change_nothing(model, groups, message):
     assert list(model.state_dict()) == before
 
 
+class Tied(nn.Module):
+    def __init__(self, other):
+        super().__init__()
+        self.other, self.dense = other, nn.Linear(4, 4)
+        self.dense.weight = other.weight
+
+
+@pytest.mark.parametrize("other", [nn.Linear(4, 4), nn.Embedding(4, 4)], ids=str)
+def test_a_weight_of_two_modules_is_refused(other):
+    model = Tied(other)
+    with pytest.raises(ValueError, match=r"other\.weight, dense\.weight"):
+        gate(model, HardConcrete, {"dense": "weight"})
+    assert not gates(model)
+
+
+def test_a_layer_of_two_names_is_gated_and_baked_once():
+    layer = nn.Linear(4, 4)
+    model = half_open(gate(nn.Sequential(layer, nn.ReLU(), layer), HardConcrete)).eval()
+    x = torch.randn(3, 4)
+    expected = model(x)
+    torch.testing.assert_close(bake(model)(x), expected)
+
+
+@pytest.mark.parametrize("group", ["input", "output", "unit"])
+def test_a_bank_of_kernels_is_gated_by_weights_only(group):
+    model = nn.Sequential(DynamicConv2d(3, 5, 3))
+    with pytest.raises(ValueError, match=r"'0' has a bank of kernels.*no (in|out)put"):
+        gate(model, HardConcrete, {"0": group})
+    half_open(gate(model, HardConcrete, {"0": "weight"})).eval()
+    x = torch.randn(2, 3, 6, 6)
+    expected = model(x)
+    assert torch.equal(bake(model)(x), expected)
+
+
 def test_one_bad_layer_leaves_all_layers_alone():
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, groups=2))
     with pytest.raises(ValueError, match="grouped"):
@@ -188,6 +223,20 @@ def test_expected_l0_counts_weights_not_gates(make):
     expected_l0(model).backward()
     for found in gates(model).values():
         assert all((p.grad > 0).all() for p in found.parameters())
+
+
+@each_gate
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_expected_l0_of_many_weights_in_half_precision(make, dtype):
+    model = gate(nn.Linear(784, 300), make)
+    expected = expected_l0(model).item()
+    assert expected_l0(model.to(dtype)).item() == pytest.approx(expected, rel=5e-3)
+    expected_l0(model).backward()
+    assert all(
+        p.grad.isfinite().all()
+        for g in gates(model).values()
+        for p in [*g.parameters()]
+    )
 
 
 @pytest.mark.parametrize("groups", ["weight", "unit"])
