@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ece661_sparse.models import DenseNet, resnet20, resnet56
+from ece661_sparse.gates import HardConcrete, gate
+from ece661_sparse.models import DenseNet, LeNet300, resnet20, resnet56
 from ece661_sparse.synthesis import cut_channels
 
 NORMS = nn.BatchNorm1d | nn.BatchNorm2d
@@ -125,3 +126,88 @@ def test_one_channel_stays():
 @pytest.mark.parametrize("training", [True, False])
 def test_the_result_is_for_inference(training):
     assert not cut_channels(resnet20().train(training), EXAMPLE).training
+
+
+@torch.no_grad()
+def half_silent(layer):
+    layer.weight[: layer.weight.shape[0] // 2] = 0
+    layer.bias[: layer.weight.shape[0] // 2] = 0
+    return layer
+
+
+class Added(nn.Module):
+    """A constant between two layers; with ``features``, outputs of both, named."""
+
+    def __init__(self, constant, features=False):
+        super().__init__()
+        self.a, self.b = half_silent(nn.Linear(8, 16)), nn.Linear(16, 4)
+        self.constant, self.features = constant, features
+
+    def forward(self, x):
+        hidden = self.a(x) + self.constant
+        logits = self.b(hidden)
+        return {"y": logits, "all": [hidden]} if self.features else {"y": logits}
+
+
+@pytest.mark.parametrize(
+    "between",
+    [nn.Sigmoid(), nn.Softmax(1), nn.LayerNorm(16, elementwise_affine=False)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_zero_that_does_not_stay_zero_is_refused(between, dtype):
+    model = nn.Sequential(half_silent(nn.Linear(8, 16)), between, nn.Linear(16, 4))
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"nothing was cut.*maps it to something else"):
+        cut_channels(model.to(dtype), torch.zeros(2, 8, dtype=dtype))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[k], v) for k, v in model.float().state_dict().items())
+
+
+def test_outputs_in_containers_are_compared():
+    x = torch.zeros(2, 8)
+    assert cut_channels(Added(0.0), x).a.out_features == 8
+    for model in (Added(1.0), Added(0.0, features=True)):
+        with pytest.raises(ValueError, match="nothing was cut"):
+            cut_channels(model, x)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        nn.GroupNorm(2, 8),
+        nn.ConvTranspose2d(8, 8, 3),
+        nn.Conv2d(8, 8, 3, groups=2),
+    ],
+)
+def test_channels_of_layers_it_does_not_know_stay(between):
+    model = nn.Sequential(half_silent(nn.Conv2d(3, 8, 3)), between, nn.Conv2d(8, 4, 3))
+    assert parameters(cut_channels(model, EXAMPLE)) == parameters(model)
+
+
+def test_a_depthwise_convolution_is_cut_with_the_layer_before():
+    model = nn.Sequential(
+        half_silent(nn.Conv2d(3, 8, 3)),
+        half_silent(nn.Conv2d(8, 8, 3, groups=8)),
+        nn.Conv2d(8, 4, 3),
+    ).eval()
+    small = cut_channels(model, EXAMPLE)
+    assert (small[1].groups, small[2].in_channels) == (4, 4)
+    check_same(model, small)
+
+
+def test_frozen_layers_are_cut_and_stay_frozen():
+    model = nn.Sequential(
+        half_silent(nn.Conv2d(3, 8, 3)), nn.ReLU(), nn.Conv2d(8, 4, 3)
+    )
+    for frozen in (model[0], model):
+        frozen.requires_grad_(False)
+        small = cut_channels(model, EXAMPLE)
+        assert small[0].out_channels == 4
+        flags = [[p.requires_grad for p in m.parameters()] for m in (model, small)]
+        assert flags[0] == flags[1]
+
+
+def test_gates_are_refused():
+    with pytest.raises(ValueError, match="bake"):
+        cut_channels(gate(LeNet300(), HardConcrete, "unit"), torch.zeros(1, 1, 28, 28))
