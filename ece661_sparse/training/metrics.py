@@ -6,6 +6,7 @@ and normalisation parameters are never pruned.
 
 import platform
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -17,26 +18,40 @@ from ece661_sparse.training.data import Images
 from ece661_sparse.training.distributed import world_size
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; then each module has its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Images, batch_size: int = 1000) -> float:
     """Percentage of ``images`` that ``model`` classifies correctly (Top-1).
 
-    The model is put into evaluation mode and back.
+    The model is put into evaluation mode and back, each of its modules into its own.
     """
-    was_training = model.training
-    model.eval()
-    correct = sum(
-        (model(x).argmax(1) == y).sum()
-        for x, y in zip(
-            images.x.split(batch_size), images.y.split(batch_size), strict=True
+    with evaluating(model):
+        correct = sum(
+            (model(x).argmax(1) == y).sum()
+            for x, y in zip(
+                images.x.split(batch_size), images.y.split(batch_size), strict=True
+            )
         )
-    )
-    model.train(was_training)
     return 100 * int(correct) / len(images)
 
 
 def nonzeros(model: nn.Module) -> int:
-    """Number of kernel weights that are not exactly zero."""
+    """Number of kernel weights that are not exactly zero.
+
+    Of a parametrized kernel the effective weight in evaluation mode counts (with gates,
+    what ``bake`` would leave), and what belongs to the parametrization does not.
+    """
     return sum(int(kernel.count_nonzero()) for _, kernel in _kernels(model))
 
 
@@ -117,7 +132,7 @@ class SparsityReport:
 
 
 def sparsity_report(model: nn.Module) -> SparsityReport:
-    """Count the non-zeros of every kernel of ``model``.
+    """Count the non-zeros of every kernel of ``model``, as :func:`nonzeros` does.
 
     Raises:
         ValueError: the model has no kernels.
@@ -155,8 +170,20 @@ def provenance(
     }
 
 
+@torch.no_grad()
 def _kernels(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    return ((n, p) for n, p in model.named_parameters() if p.ndim >= 2)
+    for name, tensor in model.named_parameters():
+        prefix, inside, rest = f".{name}".partition(".parametrizations.")
+        if inside:
+            attribute, part = rest.split(".", 1)
+            if part not in ("original", "original0"):  # once for each kernel
+                continue
+            layer = model.get_submodule(prefix[1:])
+            name = f"{prefix}.{attribute}"[1:]
+            with evaluating(layer):  # a stochastic gate would draw
+                tensor = getattr(layer, attribute)
+        if tensor.ndim >= 2:
+            yield name, tensor
 
 
 def _html_row(tag: str, cells: tuple[str, ...]) -> str:

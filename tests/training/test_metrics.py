@@ -1,9 +1,13 @@
 """Accuracy and non-zeros, counted by hand."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
+from ece661_sparse.gates import Bernoulli, ContinuousGate, HardConcrete, bake, gate
 from ece661_sparse.models import LeNet300
 from ece661_sparse.training import Images, accuracy, nonzeros, sparsity_report
 
@@ -28,6 +32,19 @@ def test_accuracy_evaluates_in_eval_mode_and_restores(training):
     model = Echo().train(training)
     accuracy(model, Images(torch.eye(3), torch.arange(3)))
     assert model.mode is False and model.training is training
+
+
+def test_frozen_statistics_stay_frozen_also_when_the_model_fails():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    model[0].eval()
+    for width in (3, 4):
+        images = Images(torch.randn(2, width), torch.arange(2))
+        if width == 3:
+            accuracy(model, images)
+        else:
+            with pytest.raises(RuntimeError):
+                accuracy(model, images)
+        assert [m.training for m in model.modules()] == [True, False, True]
 
 
 def pruned():
@@ -78,3 +95,33 @@ def test_an_empty_network_compresses_without_end():
 def test_report_refuses_a_model_without_kernels():
     with pytest.raises(ValueError, match="no parameter of two or more"):
         sparsity_report(nn.ReLU())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "make_gate",
+    [
+        partial(HardConcrete, log_alpha=0.7),
+        partial(ContinuousGate, s0=0.5),
+        partial(Bernoulli, log_alpha=1.0),
+    ],
+)
+def test_gated_kernels_are_counted_as_baked(make_gate, training):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))
+    names = [row.name for row in sparsity_report(model).rows]
+    gate(model, make_gate).train(training)
+    with torch.no_grad():
+        for p in model[0].parametrizations.weight[0].parameters():
+            p[:5] = -9
+    state = torch.get_rng_state()
+    report = sparsity_report(model)
+    assert torch.equal(torch.get_rng_state(), state) and model[0].training is training
+    assert [row.name for row in report.rows] == names
+    assert (report.nonzero, report.total) == (150 + 100, 200 + 100)
+    assert nonzeros(model) == nonzeros(bake(model)) == 250
+
+
+def test_any_parametrized_kernel_is_counted_once():
+    model = weight_norm(nn.Linear(4, 3))  # two originals
+    assert [(r.name, r.total) for r in sparsity_report(model).rows] == [("weight", 12)]
