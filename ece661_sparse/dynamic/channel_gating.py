@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ece661_sparse.dynamic._modes import evaluating
 from ece661_sparse.proximal._checks import check_number, check_tensor
 
 # --- the gate -------------------------------------------------------------------------
@@ -91,6 +92,7 @@ class ChannelGate(nn.Module):
         channels: number of gates.
         hidden: width of the layer between.
         temperature: of :func:`gumbel_sigmoid`.
+        device, dtype: of its parameters.
 
     Attributes:
         log_alpha: the logits of the last batch, ``(N, channels)``, with their graph:
@@ -108,6 +110,8 @@ class ChannelGate(nn.Module):
         channels: int,
         hidden: int = 16,
         temperature: float = 2 / 3,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         for name, size in {
@@ -118,11 +122,12 @@ class ChannelGate(nn.Module):
             check_number(name, size, at_least=1)
         check_number("temperature", temperature, above=0)
         self.temperature = temperature
+        options = {"device": device, "dtype": dtype}
         self.logits = nn.Sequential(
-            nn.Linear(in_channels, hidden),
-            nn.BatchNorm1d(hidden),
+            nn.Linear(in_channels, hidden, **options),
+            nn.BatchNorm1d(hidden, **options),
             nn.ReLU(),
-            nn.Linear(hidden, channels),
+            nn.Linear(hidden, channels, **options),
         )
         self.log_alpha = None
 
@@ -325,6 +330,7 @@ class GatedConv2d(nn.Conv2d):
 
     Closed channels are zero, bias included. In evaluation mode the channels that are
     closed for the whole batch are not computed: for a batch of one, all closed ones.
+    Takes images ``(N, C, H, W)`` or ``(C, H, W)``.
 
     Args:
         in_channels, out_channels, kernel_size: as in ``nn.Conv2d``, and so are the
@@ -351,12 +357,22 @@ class GatedConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, **options)
         if self.groups != 1:
             raise ValueError(f"groups must be 1, got groups={self.groups}")
-        self.gate = ChannelGate(in_channels, out_channels, hidden, temperature)
+        self.gate = ChannelGate(
+            in_channels,
+            out_channels,
+            hidden,
+            temperature,
+            options.get("device"),
+            options.get("dtype"),
+        )
         self.skip = True
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 3:
+            return self(x[None])[0]
         gate = self.gate(x)
-        if self.training or not self.skip:
+        # nobody knows which gates are open on the meta device
+        if self.training or not self.skip or x.is_meta:
             return super().forward(x) * gate[:, :, None, None]
         kept, gate = _open_for_some(gate)
         kernel = self.weight.index_select(0, kept)
@@ -376,7 +392,9 @@ class GatedResidualBlock(nn.Module):
     ``relu(shortcut(x) + norm2(conv2(gate(x) * relu(norm1(conv1(x))))))``. A closed gate
     saves an output channel of the first convolution and an input channel of the
     second; the shortcut is never gated. In evaluation mode the channels that are closed
-    for the whole batch are not computed.
+    for the whole batch are not computed. What is left of ``conv1`` and ``norm1`` is one
+    convolution then, and hooks on the two do not run. With ``norm1`` in training mode,
+    to measure its statistics anew, all channels are computed.
 
     Shapes: ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``.
 
@@ -426,7 +444,8 @@ class GatedResidualBlock(nn.Module):
         if self.gate is None:
             return self.conv2(F.relu(self.norm1(self.conv1(x))))
         gate = self.gate(x)
-        if self.training or not self.skip:
+        # nobody knows which gates are open on the meta device
+        if self.training or self.norm1.training or not self.skip or x.is_meta:
             y = F.relu(self.norm1(self.conv1(x)))
             return self.conv2(y * gate[:, :, None, None])
         kept, gate = _open_for_some(gate)
@@ -454,7 +473,7 @@ class GatedResidualBlock(nn.Module):
 
 def _open_for_some(gate: Tensor) -> tuple[Tensor, Tensor]:
     """The channels open for an image of the batch, and their gates."""
-    kept = gate.amax(0).nonzero().flatten()
+    kept = gate.any(0).nonzero().flatten()
     if not len(kept):
         kept = kept.new_zeros(1)  # a convolution needs a channel, if a closed one
     return kept, gate.index_select(1, kept)[:, :, None, None]
@@ -553,7 +572,7 @@ def record_gates(model: nn.Module, x: Tensor, batch_size: int = 1000) -> GateRec
     """Run a network on images, in evaluation mode, and note what its gates do.
 
     Args:
-        model: with gated layers of this module; its mode is put back.
+        model: with gated layers of this module; every module keeps its mode.
         x: images ``(N, channels, height, width)``.
         batch_size: images at a time.
 
@@ -582,14 +601,11 @@ def record_gates(model: nn.Module, x: Tensor, batch_size: int = 1000) -> GateRec
         )
         for name, layer in layers.items()
     ]
-    was_training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             for batch in x.split(batch_size):
                 model(batch)
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return GateRecord({name: torch.cat(parts) for name, parts in opened.items()}, flops)

@@ -26,6 +26,7 @@ from torch.nn.modules.utils import _pair
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ece661_sparse.dynamic._modes import evaluating
 from ece661_sparse.proximal._checks import check_count, check_number
 
 # Mixed kernels of a few images at a time stay in the processor's cache: about a third
@@ -354,26 +355,27 @@ def make_dynamic(
         model: any network with ``nn.Conv2d`` layers.
         kernels: K of every layer.
         skip: names (as in ``named_modules``) of convolutions that stay as they are; in
-            the paper, the first.
+            the paper, the first. One of several names of a convolution is enough.
 
     Raises:
         ValueError: a name in ``skip`` that is no convolution; nothing to replace.
     """
     convs = {
         name: module
-        for name, module in model.named_modules()
+        for name, module in model.named_modules(remove_duplicate=False)
         if type(module) is nn.Conv2d
     }
     if unknown := set(skip) - set(convs):
         raise ValueError(f"skip names no convolution: {sorted(unknown)}")
-    chosen = {name: conv for name, conv in convs.items() if name not in skip}
-    if not chosen or "" in chosen:
+    skipped = {convs[name] for name in skip}
+    chosen = [conv for conv in dict.fromkeys(convs.values()) if conv not in skipped]
+    if not chosen or model in chosen:
         raise ValueError(
             "model must hold convolutions to replace (for a single layer, "
             "DynamicConv2d.from_conv)"
         )
-    for name, conv in chosen.items():
-        _replace(model, name, DynamicConv2d.from_conv(conv, kernels))
+    for conv in chosen:
+        _replace(model, conv, DynamicConv2d.from_conv(conv, kernels))
     return model
 
 
@@ -398,7 +400,10 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
 
 @torch.no_grad()
 def kernel_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """The shares of every dynamic layer for the images ``x``, ``{layer: (N, K)}``."""
+    """The shares of every dynamic layer for the images ``x``, ``{layer: (N, K)}``.
+
+    They are those of evaluation mode; every module keeps its own.
+    """
     shares: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
@@ -412,7 +417,8 @@ def kernel_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         for name, layer in dynamic_layers(model)
     ]
     try:
-        model(x)
+        with evaluating(model):
+            model(x)
     finally:
         for hook in hooks:
             hook.remove()
@@ -446,7 +452,7 @@ def with_average_attention(model: nn.Module, x: Tensor) -> nn.Module:
         conv.weight = nn.Parameter(torch.tensordot(pi, layer.weight.detach(), 1))
         if layer.bias is not None:
             conv.bias = nn.Parameter(pi @ layer.bias.detach())
-        _replace(static, name, conv.train(layer.training))
+        _replace(static, layer, conv.train(layer.training))
     return static
 
 
@@ -502,9 +508,12 @@ class TemperatureAnnealing(LRScheduler):
         set_temperature(self.model, self.start + (self.end - self.start) * done)
 
 
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever ``old`` is: a layer may have several names."""
+    for parent in model.modules():
+        for name, child in parent._modules.items():
+            if child is old:
+                setattr(parent, name, new)
 
 
 def _bank(one: Tensor, kernels: int) -> nn.Parameter:

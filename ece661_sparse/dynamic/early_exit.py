@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ece661_sparse.dynamic._modes import evaluating
 from ece661_sparse.dynamic.exit_policies import Exits, Policy
 from ece661_sparse.proximal._checks import check_number
 
@@ -92,7 +93,8 @@ class MultiExit(nn.Module):
             policy: who leaves where.
 
         Raises:
-            ValueError: the model is in training mode.
+            ValueError: the model is in training mode, a head does not give
+                ``(N, classes)``, or the policy has too few thresholds.
         """
         if self.training:
             raise ValueError(
@@ -105,6 +107,11 @@ class MultiExit(nn.Module):
         for n, (stage, head) in enumerate(zip(self.stages, self.heads, strict=True)):
             x = stage(x)
             logits = head(x)
+            if logits.ndim != 2:
+                raise ValueError(
+                    f"the logits of exit {n} must be (N, classes), got "
+                    f"{tuple(logits.shape)}"
+                )
             if n == last:
                 logits = policy.answer(logits, state)
             # whoever goes on overwrites this answer at the next exit
@@ -139,12 +146,10 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 def exit_logits(network: MultiExit, x: Tensor, batch_size: int = 1000) -> Tensor:
     """The outputs of all exits for all of ``x``, ``(exits, N, classes)``.
 
-    The network is put into evaluation mode and back.
+    They are those of evaluation mode; every module keeps its own.
     """
-    was_training = network.training
-    network.eval()
-    parts = [torch.stack(network.all_exits(part)) for part in x.split(batch_size)]
-    network.train(was_training)
+    with evaluating(network):
+        parts = [torch.stack(network.all_exits(part)) for part in x.split(batch_size)]
     return torch.cat(parts, 1)
 
 
@@ -238,6 +243,8 @@ class ExitCosts(NamedTuple):
 
 def exit_costs(network: MultiExit, x: Tensor) -> ExitCosts:
     """Count the FLOPs of convolutions and matrix products up to each exit.
+
+    Channel gates count as open.
 
     Args:
         network: the network; its state does not change.

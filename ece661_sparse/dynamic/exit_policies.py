@@ -319,7 +319,14 @@ def budget_policy(logits: Tensor, shares: Sequence[float]) -> ConfidenceThreshol
 
 
 def _at(threshold: float | Sequence[float], n: int) -> float:
-    return threshold[n] if isinstance(threshold, Sequence) else threshold
+    if not isinstance(threshold, Sequence):
+        return threshold
+    if n >= len(threshold):
+        raise ValueError(
+            "threshold must be one number, or one for each exit but the last: at least "
+            f"{n + 1}, got {len(threshold)}"
+        )
+    return threshold[n]
 
 
 def _check_thresholds(threshold: float | Sequence[float]) -> None:

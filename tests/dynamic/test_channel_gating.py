@@ -427,8 +427,7 @@ def test_layers_stay_on_the_device_of_their_input(make):
     y = layer(x)
     (y.sum() + gate_loss(layer, 0.5, 0.1)).backward()
     assert all(p.grad is not None and p.grad.is_meta for p in layer.parameters())
-    layer.eval().skip = False
-    assert layer(x).shape == y.shape
+    assert layer.eval()(x).shape == y.shape
 
 
 @each_layer
@@ -436,6 +435,35 @@ def test_layers_in_double_precision(make):
     layer = make().double()
     assert layer(torch.randn(3, 3, 11, 11, **DOUBLE)).dtype == torch.float64
     assert layer.eval()(torch.randn(1, 3, 11, 11, **DOUBLE)).dtype == torch.float64
+
+
+def test_a_gated_convolution_is_where_and_what_it_is_told():
+    layer = GatedConv2d(3, 5, 3, device="meta", dtype=torch.float64)
+    assert all(p.is_meta and p.dtype == torch.float64 for p in layer.parameters())
+
+
+@each_layer
+def test_an_empty_batch(make):
+    layer = lived_in(make(), (3, 11, 11))
+    x = torch.zeros(0, 3, 11, 11)
+    assert layer(x).shape == without_skipping(layer)(x).shape
+
+
+def test_a_single_image_without_a_batch():
+    layer = lived_in(GatedConv2d(3, 12, 3), (3, 11, 11))
+    x = torch.randn(3, 11, 11)
+    assert torch.equal(layer(x), layer(x[None])[0])
+
+
+def test_statistics_of_the_first_norm_can_be_measured_anew():
+    """As after pruning: evaluation mode, but for the batch normalisation."""
+    block = lived_in(GatedResidualBlock(3, 8), (3, 6, 6))
+    masked = without_skipping(block)
+    x = torch.randn(5, 3, 6, 6)
+    for model in (block, masked):
+        model.norm1.train()
+    assert torch.equal(block(x), masked(x))
+    assert torch.equal(block.norm1.running_mean, masked.norm1.running_mean)
 
 
 def test_groups_are_refused():
@@ -493,7 +521,10 @@ def test_the_record_is_of_evaluation_mode_and_in_the_order_of_the_images():
     model, x = small_network(), images(7)
     model.train()
     record = record_gates(model, x, batch_size=3)
-    assert model.training
+    assert all(module.training for module in model.modules())
+    frozen = model.blocks[0].norm1.eval()
+    record_gates(model, x)
+    assert [m for m in model.modules() if not m.training] == [frozen]
     assert list(record.open) == ["blocks.0", "blocks.1", "blocks.2"]
     assert record.all_open.shape == (7, 30)
     model.eval()

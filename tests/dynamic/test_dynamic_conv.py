@@ -353,7 +353,7 @@ def test_temperatures_that_do_not_exist_are_refused(wrong):
 
 
 def test_kernel_attention_reports_every_layer():
-    model = make_dynamic(NarrowCNN(2), kernels=3, skip=("conv1",))
+    model = make_dynamic(NarrowCNN(2), kernels=3, skip=("conv1",)).eval()
     x = torch.randn(5, 1, 28, 28)
     shares = kernel_attention(model, x)
     assert list(shares) == ["conv2", "conv3"]
@@ -363,6 +363,17 @@ def test_kernel_attention_reports_every_layer():
         assert not pi.requires_grad
         torch.testing.assert_close(pi.sum(1), torch.ones(5))
     assert not model.conv2.attention._forward_hooks
+
+
+def test_a_look_changes_neither_statistics_nor_modes():
+    model = make_dynamic(NarrowCNN(2)).train()
+    frozen = model.bn1.eval()
+    before = copy.deepcopy(model.state_dict())
+    kernel_attention(model, torch.randn(5, 1, 28, 28))
+    static = with_average_attention(model, torch.randn(5, 1, 28, 28))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert [m for m in model.modules() if not m.training] == [frozen]
+    assert static.training and static.conv2.training and not static.bn1.training
 
 
 # --- annealing -------------------------------------------------------------------
@@ -455,6 +466,34 @@ def test_make_dynamic_refuses_names_it_does_not_know_and_models_without_layers()
     for model in (nn.Sequential(nn.Linear(3, 3)), nn.Conv2d(3, 4, 3)):
         with pytest.raises(ValueError, match="must hold convolutions"):
             make_dynamic(model)
+
+
+class TwiceNamed(nn.Module):
+    """One convolution under two names, and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = self.first
+        self.every = nn.ModuleList([self.first, nn.Conv2d(3, 3, 1)])
+
+    def forward(self, x):
+        return self.every[1](self.second(self.first(x).relu()))
+
+
+def test_a_layer_of_several_names_stays_one_layer():
+    model, x = TwiceNamed().double(), images(2, 3, 5, 5)
+    before = model(x)
+    kept = make_dynamic(copy.deepcopy(model), skip=("second",))
+    assert type(kept.first) is type(kept.second) is nn.Conv2d
+    make_dynamic(model)
+    assert model.first is model.second is model.every[0]
+    assert len(list(dynamic_layers(model))) == 2
+    torch.testing.assert_close(model(x), before, rtol=0, atol=1e-10)
+    static = with_average_attention(model, x)
+    assert static.first is static.second is static.every[0]
+    assert not list(dynamic_layers(static))
+    torch.testing.assert_close(static(x), before, rtol=0, atol=1e-10)
 
 
 def test_average_attention_leaves_one_static_kernel_for_each_layer():

@@ -12,6 +12,8 @@ from ece661_sparse.dynamic import (
     ConfidenceThreshold,
     EarlyExit,
     EntropyThreshold,
+    GatedConv2d,
+    GatedResidualBlock,
     MultiExit,
     Patience,
     decide,
@@ -196,6 +198,15 @@ def test_inference_refuses_training_mode():
         network().train().infer(images(2), Patience(1))
 
 
+def test_inference_refuses_logits_for_positions_and_missing_thresholds():
+    per_position = MultiExit([nn.Identity()], [nn.Linear(4, 3)]).eval()
+    with pytest.raises(ValueError, match=r"exit 0 .*classes\), got \(2, 7, 3\)"):
+        per_position.infer(torch.randn(2, 7, 4), Patience(1))
+    for policy in (EntropyThreshold([0.0]), ConfidenceThreshold([2.0])):
+        with pytest.raises(ValueError, match=r"threshold .* at least 2, got 1"):
+            network().infer(images(2), policy)
+
+
 def test_an_empty_batch_is_answered():
     answers, exits = network().infer(images(0), Patience(1))
     assert answers.shape == (0, CLASSES)
@@ -219,7 +230,11 @@ def test_early_exit_is_a_classifier():
 
 def test_exit_logits_does_not_depend_on_the_batches_and_restores_the_mode():
     model, x = network().train(), images(10)
+    frozen = model.stages[0].module[1].eval()
     logits = exit_logits(model, x, batch_size=4)
+    assert [m for m in model.modules() if not m.training] == [frozen]
+    with pytest.raises(RuntimeError):
+        exit_logits(model, x[:, :, :2])
     assert model.training
     assert logits.shape == (EXITS, 10, CLASSES)
     assert not logits.requires_grad
@@ -276,6 +291,15 @@ def test_costs_by_hand():
     assert costs.exits == done
     assert costs.trunk == sum(stages) + heads[-1]
     assert costs.shares == pytest.approx([d / costs.trunk for d in done])
+
+
+def test_gated_channels_count_as_open():
+    stages = [GatedConv2d(1, 4, 3, padding=1), GatedResidualBlock(4, 4)]
+    heads = [nn.Sequential(nn.Flatten(), nn.Linear(144, CLASSES)) for _ in stages]
+    costs = exit_costs(MultiExit(stages, heads), images(1))
+    convolutions = 36 * 9 * 2 * (4 + 16 + 16)
+    gates = 2 * (16 + 16 * 4) + 2 * (4 * 16 + 16 * 4)
+    assert costs.trunk == convolutions + gates + 2 * 144 * CLASSES
 
 
 def test_counting_computes_nothing_and_changes_nothing():
