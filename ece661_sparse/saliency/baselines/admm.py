@@ -32,7 +32,8 @@ class ADMM(Adam):
 
     The kernels of a parameter group share ``keep`` places: one group of all layers
     makes it a global budget, :func:`layer_groups` one for each layer, as
-    published. Biases are trained, and neither projected nor counted.
+    published. Biases are trained, and neither projected nor counted; frozen kernels
+    are left alone.
 
     After the first step, which nothing pulls yet, Z starts at the projection of W, and
     U at zero. Both live in the optimizer's state, so that ``state_dict`` holds all of
@@ -40,7 +41,7 @@ class ADMM(Adam):
 
     Args:
         params: the parameters, or groups with a ``keep`` each; None leaves a group
-            alone.
+            alone. A group may have its own ``rho`` and ``every``, too.
         lr: Adam's step.
         keep: weights to keep in each group without a ``keep`` of its own.
         rho: :math:`\rho > 0`, how hard Z pulls.
@@ -60,22 +61,24 @@ class ADMM(Adam):
         every: int = 1000,
         weight_decay: float = 0.0,
     ) -> None:
-        check_number("rho", rho, above=0)
-        check_count("every", every)
-        check_number("every", every, at_least=1)
         super().__init__(params, lr=lr, weight_decay=weight_decay)
+        self.defaults |= {"keep": keep, "rho": rho, "every": every}
         for group in self.param_groups:
-            group.setdefault("keep", keep)
-            group.setdefault("rho", rho)
-            group["every"], group["steps"] = every, 0
-            if group["keep"] is not None:
-                check_count("keep", group["keep"], at_most=_size(group))
+            _complete(group, self.defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; what it does not say is as in the others."""
+        super().add_param_group(param_group)
+        if "keep" in self.defaults:  # not yet: torch is adding the first ones
+            _complete(self.param_groups[-1], self.defaults)
 
     @torch.no_grad()
     def step(  # type: ignore[override]
         self, closure: Callable[[], float] | None = None
     ) -> float | None:
         """One step on W; every ``every`` steps Z and U follow.
+
+        The pull is added to ``p.grad``, in place.
 
         Args:
             closure: recomputes the loss and its gradients; called once.
@@ -89,9 +92,15 @@ class ADMM(Adam):
                 state = self.state[p]
                 if "Z" in state and p.grad is not None:
                     p.grad.add_(p - state["Z"] + state["U"], alpha=group["rho"])
+        # Adam starts a kernel at its first gradient, and only if its state is empty
+        kernels = [p for group in self._groups() for p in _kernels(group)]
+        waiting = [p for p in kernels if "exp_avg" not in self.state[p]]
+        aside = {p: self.state.pop(p) for p in waiting}
         super().step()
+        for p, copies in aside.items():
+            self.state[p].update(copies)
         for group in self._groups():
-            if group["steps"] == 0:
+            if any("Z" not in self.state[p] for p in _kernels(group)):
                 self._start_copies(group)
             group["steps"] += 1
             if group["steps"] % group["every"] == 0:
@@ -107,14 +116,24 @@ class ADMM(Adam):
 
     @torch.no_grad()
     def distance(self) -> float:
-        r""":math:`\|W - Z\| / \|W\|` over all groups: what the cut still costs."""
-        pairs = [(p, self.state[p]["Z"]) for g in self._groups() for p in _kernels(g)]
+        r""":math:`\|W - Z\| / \|W\|` over all groups: what the cut still costs.
+
+        Raises:
+            ValueError: no group has a budget, or there was no step yet to start Z.
+        """
+        kernels = [p for group in self._groups() for p in _kernels(group)]
+        if not kernels:
+            raise ValueError("distance needs a group with a budget, got keep=None")
+        if any("Z" not in self.state[p] for p in kernels):
+            raise ValueError("distance needs a step first: Z starts after it")
+        pairs = [(p, self.state[p]["Z"]) for p in kernels]
         away = sum((p - z).square().sum() for p, z in pairs)
         return float((away / sum(p.square().sum() for p, _ in pairs)) ** 0.5)
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Groups with a budget."""
-        return [group for group in self.param_groups if group["keep"] is not None]
+        """Groups with a budget and kernels to train."""
+        groups = [group for group in self.param_groups if _kernels(group)]
+        return [group for group in groups if group["keep"] is not None]
 
     def _start_copies(self, group: dict[str, Any]) -> None:
         weights = _kernels(group)
@@ -131,8 +150,17 @@ class ADMM(Adam):
 
 
 def _kernels(group: dict[str, Any]) -> list[Tensor]:
-    return [p for p in group["params"] if p.ndim >= 2]
+    return [p for p in group["params"] if p.ndim >= 2 and p.requires_grad]
 
 
-def _size(group: dict[str, Any]) -> int:
-    return sum(p.numel() for p in _kernels(group))
+def _complete(group: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Options that the group does not have, and a start at step 0."""
+    for option, value in defaults.items():
+        group.setdefault(option, value)
+    check_number("rho", group["rho"], above=0)
+    check_count("every", group["every"])
+    check_number("every", group["every"], at_least=1)
+    if group["keep"] is not None:
+        total = sum(p.numel() for p in _kernels(group))
+        check_count("keep", group["keep"], at_most=total)
+    group["steps"] = 0

@@ -150,6 +150,67 @@ def test_state_dict_goes_on_bit_for_bit():
     assert torch.equal(weight, expected)
 
 
+def test_a_kernel_may_get_its_first_gradient_later():
+    """Two heads trained in turn: each is Adam's from its first gradient on."""
+    a, b = (nn.Parameter(torch.ones(2, 3, **DOUBLE)) for _ in range(2))
+    admm = ADMM([a, b], lr=0.1, keep=7, rho=1e-9)
+    twins = [nn.Parameter(torch.ones(2, 3, **DOUBLE)) for _ in range(2)]
+    adam = torch.optim.Adam(twins, lr=0.1)
+    for step in range(5):
+        for head, twin in zip((a, b), twins, strict=True):
+            head.grad = twin.grad = None
+        trained = step % 2
+        (a, b)[trained].grad = torch.full_like(a, step + 1)
+        twins[trained].grad = torch.full_like(a, step + 1)
+        admm.step()
+        adam.step()
+    for head, twin in zip((a, b), twins, strict=True):
+        torch.testing.assert_close(head, twin)
+        assert admm.state[head].keys() == {*adam.state[twin], "Z", "U"}
+
+
+def test_distance_needs_a_budget_and_a_step():
+    weight = nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(ValueError, match=r"a budget.*keep=None"):
+        ADMM([weight]).distance()
+    with pytest.raises(ValueError, match="a step first"):
+        ADMM([weight], keep=2).distance()
+
+
+def test_a_group_may_have_options_of_its_own_and_come_later():
+    a, b, c = (nn.Parameter(torch.ones(2, 3)) for _ in range(3))
+    admm = ADMM([{"params": [a], "every": 5, "rho": 0.5}], keep=4)
+    admm.add_param_group({"params": [b], "keep": None})
+    admm.add_param_group({"params": [c], "keep": 2, "every": 1})
+    names = ("keep", "rho", "every")
+    assert [[g[name] for name in names] for g in admm.param_groups] == [
+        [4, 0.5, 5],
+        [None, 1e-4, 1000],
+        [2, 1e-4, 1],
+    ]
+    for p in (a, b, c):
+        p.grad = torch.ones_like(p)
+    admm.step()
+    assert admm.state[c]["U"].any() and not admm.state[a]["U"].any()
+    assert "Z" not in admm.state[b]
+    with pytest.raises(ValueError, match=r"keep .*<= 6"):
+        ADMM([a], keep=2).add_param_group({"params": [b], "keep": 7})
+
+
+def test_frozen_kernels_are_neither_counted_nor_cut():
+    trained = nn.Parameter(torch.tensor([[1.0, 2.0, 3.0]]))
+    frozen = nn.Parameter(torch.full((2, 3), 9.0), requires_grad=False)
+    admm = ADMM([trained, frozen], lr=1e-6, keep=2)
+    trained.grad = torch.ones_like(trained)
+    admm.step()
+    assert frozen not in admm.state
+    admm.project_()
+    assert (trained != 0).tolist() == [[False, True, True]]
+    assert (frozen == 9).all()
+    with pytest.raises(ValueError, match=r"keep .*<= 3"):
+        ADMM([trained, frozen], keep=4)
+
+
 def test_closure_is_called_with_gradients():
     weight = nn.Parameter(torch.ones(2, 2))
     admm = ADMM([weight], keep=2)
