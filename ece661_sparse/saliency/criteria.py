@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ece661_sparse.proximal._checks import check_number
-from ece661_sparse.saliency.masks import kernels
+from ece661_sparse.saliency.masks import kernels, owners
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Layer = nn.Linear | nn.Conv2d
@@ -49,8 +49,13 @@ def first_order(
 
     Returns:
         For each kernel a tensor of its shape.
+
+    Raises:
+        ValueError: a kernel is frozen.
     """
     weights = kernels(model)
+    if frozen := [name for name, w in weights.items() if not w.requires_grad]:
+        raise ValueError(f"kernels must require a gradient, got frozen {frozen}")
     gradients = torch.autograd.grad(
         loss(model(x), y), list(weights.values()), materialize_grads=True
     )
@@ -79,7 +84,8 @@ def averaged_taylor(
     r"""The mean of the batches' saliencies, :math:`\frac1N \sum_b |g_b w|`.
 
     It is not the saliency of the union, :math:`|\bar g w|`: at a minimum
-    :math:`\bar g = 0` and only the former still tells weights apart.
+    :math:`\bar g = 0` and only the former still tells weights apart. Kernels in half
+    precision are added up, and returned, in float32.
 
     Args:
         model: as in :func:`first_order`.
@@ -88,9 +94,12 @@ def averaged_taylor(
         loss: ``loss(model(x), y)``, a scalar.
 
     Raises:
-        ValueError: there is no batch.
+        ValueError: there is no batch; a kernel is frozen.
     """
-    total = {name: torch.zeros_like(w) for name, w in kernels(model).items()}
+    total = {
+        name: torch.zeros_like(w, dtype=torch.promote_types(w.dtype, torch.float32))
+        for name, w in kernels(model).items()
+    }
     count = 0
     for x, y in batches:
         count += 1
@@ -126,7 +135,7 @@ def loss_change(
         y: their labels.
         weights: the weights to try: for each kernel's name, positions in the
             flattened kernel, shape ``(k,)``. Kernels of ``nn.Linear`` and
-            ``nn.Conv2d``.
+            ``nn.Conv2d`` with torch's own ``forward``, called as modules.
         loss: ``loss(model(x), y)``, a scalar.
         part: how much of the weight to take away; 1 is pruning.
         chunk_size: weights to try at the same time.
@@ -135,13 +144,32 @@ def loss_change(
         For each name the changes, shape ``(k,)``; positive where the loss rises.
 
     Raises:
-        ValueError: a name that is not such a kernel, or a position outside it.
+        ValueError: a name that is not such a kernel, or a position outside it; a
+            kernel of several modules, or of one that is never called (the output
+            projection of ``nn.MultiheadAttention``).
     """
     check_number("part", part)
-    before = loss(model(x), y)
+    layers = {
+        name: _layer(model, name, positions) for name, positions in weights.items()
+    }
+    called: set[nn.Module] = set()
+    hooks = [
+        layer.register_forward_hook(lambda layer, *_: called.add(layer))
+        for layer in layers.values()
+    ]
+    try:
+        before = loss(model(x), y)
+    finally:
+        for hook in hooks:
+            hook.remove()
     changes = {}
     for name, positions in weights.items():
-        layer = _layer(model, name, positions)
+        layer = layers[name]
+        if layer not in called:
+            raise ValueError(
+                "weights must name kernels whose module the model calls, but the "
+                f"module of {name!r} is never called"
+            )
 
         def without(position: Tensor, layer: Layer = layer) -> Tensor:
             hook = layer.register_forward_hook(partial(_take_away, position, part))
@@ -188,15 +216,23 @@ def _layer(model: nn.Module, name: str, positions: Tensor) -> Layer:
     """The layer that owns the kernel, if its weights can be taken away one by one."""
     path, _, attribute = name.rpartition(".")
     layer = dict(model.named_modules()).get(path)
-    plain = isinstance(layer, nn.Linear) or (
-        isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros"
+    forward = getattr(type(layer), "forward", None)
+    plain = (isinstance(layer, nn.Linear) and forward is nn.Linear.forward) or (
+        isinstance(layer, nn.Conv2d)
+        and forward is nn.Conv2d.forward
+        and layer.padding_mode == "zeros"
     )
     if attribute != "weight" or not plain or name not in kernels(model):
         raise ValueError(
-            "weights must name kernels of nn.Linear or nn.Conv2d (zero padding), "
-            f"got {name!r}"
+            "weights must name kernels of nn.Linear or nn.Conv2d (zero padding, no "
+            f"forward of a subclass), got {name!r}"
         )
     layer = cast(Layer, layer)
+    if len(tied := owners(model, layer.weight)) > 1:
+        raise ValueError(
+            f"weights must name kernels of one module, got {name!r}, which is tied: "
+            f"it belongs to {tied}"
+        )
     if positions.dtype != torch.int64 or positions.ndim != 1:
         raise ValueError(
             f"weights[{name!r}] must be an int64 tensor of one dimension, "

@@ -33,6 +33,15 @@ def kernels(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.ndim >= 2}
 
 
+def owners(model: nn.Module, parameter: Tensor) -> list[str]:
+    """Names of the modules that hold the parameter: several if it is tied."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if any(p is parameter for p in module.parameters(recurse=False))
+    ]
+
+
 def global_mask(scores: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:
     """Keep the ``keep`` largest scores of all layers together, and exactly so many.
 
@@ -134,13 +143,23 @@ def rewind(
 
     Args:
         model: the network to overwrite.
-        state_dict: its ``state_dict`` at step :math:`k`; copied, not changed.
+        state_dict: its ``state_dict`` at step :math:`k`, as a deep copy made then: the
+            model's own tensors have been trained since. Copied, not changed.
         masks: found at the end of training, by any method.
 
     Raises:
-        ValueError: the masks do not fit the model.
+        ValueError: the masks do not fit the model, or ``state_dict`` holds a tensor of
+            the model itself.
     """
     _matched(model, masks)
+    own = {t.data_ptr() for t in model.state_dict().values() if isinstance(t, Tensor)}
+    own.discard(0)  # empty, or on the meta device
+    for name, value in state_dict.items():
+        if isinstance(value, Tensor) and value.data_ptr() in own:
+            raise ValueError(
+                "state_dict must be a copy of early weights, copy.deepcopy("
+                f"model.state_dict()), got the model's own {name!r}"
+            )
     model.load_state_dict(state_dict)
     apply_mask(model, masks)
 

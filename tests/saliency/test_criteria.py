@@ -116,6 +116,25 @@ def test_averaged_taylor_wants_a_batch():
         averaged_taylor(net(), [])
 
 
+def test_averaged_taylor_of_half_precision_is_added_up_in_single():
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3, dtype=torch.bfloat16)
+    x, y = batch()
+    x = x.to(torch.bfloat16)
+    mean = averaged_taylor(model, [(x, y)] * 600)["weight"]
+    assert mean.dtype == torch.float32
+    one = taylor(model, x, y)["weight"].float()
+    torch.testing.assert_close(mean, one, rtol=1e-4, atol=0)
+
+
+def test_a_frozen_kernel_is_named():
+    model, (x, y) = net(), batch()
+    model[2].weight.requires_grad_(False)
+    for criterion in (first_order, taylor):
+        with pytest.raises(ValueError, match=r"frozen \['2\.weight'\]"):
+            criterion(model, x, y)
+
+
 def test_another_loss():
     model, (x, _) = net(), batch()
     target = torch.randn(32, 3, dtype=torch.float64)
@@ -224,6 +243,67 @@ def test_loss_change_of_nothing_and_on_other_devices_and_precisions():
 def test_loss_change_refuses(weights, message):
     with pytest.raises(ValueError, match=message):
         loss_change(net(), *batch(), weights)
+
+
+def test_loss_change_of_a_layer_used_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 6).double()
+
+        def forward(self, x):
+            return self.layer(torch.tanh(self.layer(x)))
+
+    torch.manual_seed(0)
+    model, (x, y) = Twice(), batch()
+    changes = loss_change(model, x, y, {"layer.weight": torch.arange(36)})
+    for position, change in enumerate(changes["layer.weight"]):
+        close(change, ablated(model, "layer.weight", position, x, y), atol=1e-14)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2)
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0]
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x)))
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "message"),
+    [
+        (Attention(), "attention.out_proj.weight", "out_proj.weight' is never called"),
+        (Tied(), "a.weight", r"'a.weight', which is tied.*\['a', 'b'\]"),
+        (
+            nn.Sequential(Doubled(6, 3)),
+            "0.weight",
+            "no forward of a subclass.*'0.weight'",
+        ),
+    ],
+)
+def test_loss_change_refuses_where_the_layers_output_is_not_the_whole_story(
+    model, name, message
+):
+    x, y = batch()
+    with pytest.raises(ValueError, match=message):
+        loss_change(model, x.float(), y, {name: torch.tensor([1])})
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_loss_change_refuses_what_zero_padding_would_get_wrong():

@@ -217,6 +217,20 @@ def test_rewinding_gives_early_weights_under_the_late_mask():
     assert any(early["0.weight"][~masks["0.weight"]] != 0)  # a copy: not pruned
 
 
+def test_rewinding_refuses_the_models_own_weights():
+    """A state_dict that was not copied has been trained since."""
+    model = small_net()
+    early = model.state_dict()
+    train_steps(model, SGD(model.parameters(), lr=0.5))
+    before = copy.deepcopy(model.state_dict())
+    masks = global_mask(magnitude(model), 15)
+    with pytest.raises(ValueError, match=r"a copy of early.*'0\.weight'"):
+        rewind(model, early, masks)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    rewind(copy.deepcopy(model), early, masks)  # another network's weights are fine
+    rewind(small_net().to("meta"), small_net().to("meta").state_dict(), {})
+
+
 # --- masked retraining -----------------------------------------------------------
 
 OPTIMIZERS = {

@@ -100,7 +100,7 @@ class DNS(SGD):
             _complete(group, self.defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, with its own ``c`` and other options or those of the others."""
+        """Add a group; what it does not say is as in the others."""
         super().add_param_group(param_group)
         if "c" in self.defaults:  # not yet: torch is adding the first ones
             _complete(self.param_groups[-1], self.defaults)

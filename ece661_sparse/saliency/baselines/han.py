@@ -37,7 +37,8 @@ def standardised_magnitude(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     scores = {}
     for name, weight in weights.items():
-        w = weight.detach()
+        # squares of half precision overflow, and so does their number
+        w = weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
         left = (w != 0).to(w.dtype)
         n = left.sum().clamp(min=1)
         std = ((w - w.sum() / n).square() * left).sum().div(n).sqrt()

@@ -23,10 +23,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ece661_sparse.proximal._checks import check_count, check_number
 from ece661_sparse.saliency.baselines.han import geometric_schedule
-from ece661_sparse.saliency.baselines.layers import layers
+from ece661_sparse.saliency.baselines.layers import evaluating, layers
 
 ROWS = 16  # of a layer at a time: their inverses are large
 
@@ -86,7 +87,8 @@ def input_hessians(
 
     Raises:
         ValueError: damping not above 0; a convolution with groups or with padding
-            other than zeros.
+            other than zeros; a layer that saw no input, because there is no batch or
+            the model uses its weight without calling it.
     """
     check_number("damping", damping, above=0)
     sums: dict[str, Tensor] = {}
@@ -101,15 +103,18 @@ def input_hessians(
         layer.register_forward_pre_hook(partial(record, name))
         for name, layer in layers(model)
     ]
-    was_training = model.training
-    model.eval()
     try:
-        for batch in batches:
-            model(batch)
+        with evaluating(model):
+            for batch in batches:
+                model(batch)
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
+    if unseen := [name for name, count in counts.items() if count == 0]:
+        raise ValueError(
+            "batches must reach every Linear and Conv2d layer of the model, but no "
+            f"input was seen by {unseen}"
+        )
     return {
         name: total / counts[name]
         + damping * torch.eye(len(total), dtype=total.dtype, device=total.device)
@@ -218,13 +223,20 @@ def prune_layers(
         rounds: see :func:`prune_rows`.
 
     Raises:
-        ValueError: ``keep`` names a layer without a Hessian, or is out of range.
+        ValueError: ``keep`` names a layer without a Hessian or with gates or another
+            parametrization, or is out of range.
     """
     if unknown := keep.keys() - hessians.keys():
         raise ValueError(
             f"keep must name layers with a Hessian, {list(hessians)}, "
             f"got {sorted(unknown)}"
         )
+    for name, layer in layers(model):
+        if name in keep and parametrize.is_parametrized(layer):
+            raise ValueError(
+                f"keep must name plain layers, but {name!r} has gates or another "
+                "parametrization: bake them in first"
+            )
     for name, layer in layers(model):
         if name not in keep:
             continue

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ece661_sparse.proximal._checks import check_number
-from ece661_sparse.saliency.baselines.layers import layers
+from ece661_sparse.saliency.baselines.layers import evaluating, layers
+from ece661_sparse.saliency.masks import owners
 
 
 class TrainableGate(nn.Module):
@@ -56,7 +57,23 @@ class TrainableGate(nn.Module):
 
 
 def add_gates(model: nn.Module, start: float = 1.0, *, sample: bool = False) -> None:
-    """Give every Linear and Conv2d layer of the model a gate for each weight."""
+    """Give every Linear and Conv2d layer of the model a gate for each weight.
+
+    Raises:
+        ValueError: ``start`` outside [0, 1]; a weight that has gates or another
+            parametrization already, or is tied.
+    """
+    for name, layer in layers(model):
+        if parametrize.is_parametrized(layer, "weight"):
+            raise ValueError(
+                f"model must have plain weights, but that of {name!r} has gates or "
+                "another parametrization already: bake them in first"
+            )
+        if len(tied := owners(model, layer.weight)) > 1:
+            raise ValueError(
+                "model must not tie the weights of Linear and Conv2d layers: "
+                f"{tied} share one, and would get a gate each"
+            )
     for _, layer in list(layers(model)):
         gate = TrainableGate(layer.weight.detach(), start, sample=sample)
         parametrize.register_parametrization(layer, "weight", gate)
@@ -93,10 +110,14 @@ def clip_gates(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
 
 
 def remove_gates(model: nn.Module) -> None:
-    """Bake the gates in: plain layers again, with exact zeros."""
-    training = model.training
-    model.eval()  # the threshold, not a draw
-    for _, layer in list(layers(model)):
-        if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight")
-    model.train(training)
+    """Bake the gates in: plain layers again, with exact zeros.
+
+    Raises:
+        ValueError: a model without gates.
+    """
+    if not list(gates(model)):
+        raise ValueError("model must have gates: call add_gates(model) first")
+    with evaluating(model):  # the threshold, not a draw
+        for _, layer in list(layers(model)):
+            if parametrize.is_parametrized(layer, "weight"):
+                parametrize.remove_parametrizations(layer, "weight")

@@ -49,6 +49,16 @@ def test_pruned_weights_do_not_count_into_the_deviation_and_stay_pruned():
     assert not score[:, ::2].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_room_for_the_deviation_of_a_large_layer(dtype):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(300, 784, generator=generator).to(dtype)
+    found, expected = (
+        standardised_magnitude({"fc1": w})["fc1"] for w in (weight, weight.double())
+    )
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
+
+
 def test_a_layer_without_spread_or_without_weights_gives_no_nan():
     layers = {"equal": torch.full((2, 2), 0.5), "empty": torch.zeros(2, 2)}
     scores = standardised_magnitude(layers)

@@ -9,6 +9,7 @@ from torch import nn
 
 from ece661_sparse.models import LeNet5
 from ece661_sparse.saliency.baselines import (
+    add_gates,
     delete_weight,
     deletion_saliency,
     input_hessians,
@@ -175,6 +176,35 @@ def test_model_is_left_as_it_was():
     torch.testing.assert_close(one["2"], two["2"])  # no dropout inside
     assert model.training
     assert not model[0]._forward_pre_hooks
+
+
+def test_frozen_normalisation_stays_in_evaluation_mode():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    model[1].eval()
+    input_hessians(model, [torch.randn(30, 4)])
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+    with pytest.raises(RuntimeError):
+        input_hessians(model, [torch.randn(30, 5)])
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+
+
+def test_a_layer_that_saw_no_input_is_named():
+    model = nn.Sequential(nn.Linear(3, 4), nn.TransformerEncoderLayer(4, 2, 8))
+    with pytest.raises(ValueError, match=r"no input .* \['1.self_attn.out_proj'\]"):
+        input_hessians(model, [torch.randn(5, 2, 3)])
+    with pytest.raises(ValueError, match=r"no input .* \['0', '2'\]"):
+        input_hessians(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), [])
+
+
+def test_gated_layers_are_refused():
+    """The gates would go on computing the weight from the old one."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    hessians = input_hessians(model, [torch.randn(9, 3)])
+    before = model[0].weight.detach().clone()
+    add_gates(model[1])
+    with pytest.raises(ValueError, match=r"'1' has gates .*: bake"):
+        prune_layers(model, hessians, {"0": 2, "1": 3})
+    assert torch.equal(model[0].weight, before)
 
 
 def test_network_is_pruned_layer_by_layer_with_its_biases_adjusted():

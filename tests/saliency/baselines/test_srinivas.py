@@ -136,6 +136,32 @@ def test_refusals():
         gate_penalty(nn.Linear(2, 2), 0.0, 1.0)
 
 
+def test_plain_untied_weights_are_required():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    add_gates(model[1])
+    with pytest.raises(ValueError, match=r"'1' has gates .* already"):
+        add_gates(model)
+    assert len(list(gates(model))) == 1
+    remove_gates(model)
+    with pytest.raises(ValueError, match="must have gates"):
+        remove_gates(model)
+    model[1].weight = model[0].weight
+    with pytest.raises(ValueError, match=r"\['0', '1'\] share one"):
+        add_gates(model)
+    embedding = nn.ModuleList([nn.Embedding(5, 3), nn.Linear(3, 5)])
+    embedding[1].weight = embedding[0].weight
+    with pytest.raises(ValueError, match=r"\['0', '1'\] share one"):
+        add_gates(embedding)
+
+
+def test_baking_leaves_every_module_in_its_mode():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    model[1].eval()
+    add_gates(model)
+    remove_gates(model)
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+
+
 def test_on_the_meta_device():
     layer = nn.Linear(3, 2, device="meta")
     add_gates(layer)
