@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 
 
@@ -42,9 +43,12 @@ class Checkpoint:
         return f"Checkpoint({str(self.path)!r})"
 
     def save(self, **state: Any) -> None:
-        """Replace the checkpoint by ``state``, all of it or not at all."""
+        """Replace the checkpoint by ``state``, all of it or not at all.
+
+        NumPy's numbers are written as Python's.
+        """
         with replacing(self.path) as file:
-            torch.save(state, file)
+            torch.save(_plain(state), file)
 
     def load(self) -> dict[str, Any] | None:
         """The saved dictionary with its tensors on the CPU; None if there is none.
@@ -53,7 +57,8 @@ class Checkpoint:
         a stranger cannot run code.
 
         Raises:
-            ValueError: the file is damaged, cut short or not a checkpoint.
+            ValueError: the file is damaged, cut short or not a checkpoint, or it holds
+                other objects.
         """
         if not self.path.exists():
             return None
@@ -64,10 +69,26 @@ class Checkpoint:
             if damaged is not None:
                 raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError) as error:
+        except pickle.UnpicklingError as error:  # the checksums were right
+            raise ValueError(
+                f"the checkpoint {self.path} is not a checkpoint of this package: it "
+                f"holds more than tensors and plain values ({error})"
+            ) from error
+        except (zipfile.BadZipFile, RuntimeError) as error:
             raise ValueError(
                 f"the checkpoint {self.path} is damaged or not a checkpoint of this "
                 f"package ({error}). Delete it to start the run again, or put a good "
                 "copy in its place."
             ) from error
         return state
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers, wherever they are in lists and dictionaries, as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {key: _plain(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
