@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from ece661_sparse.training.checkpoint import Checkpoint
@@ -71,7 +71,7 @@ def train(
         batch_size: images a step; the last batch of an epoch may be smaller.
         loss: ``loss(logits, labels)``, a mean over the batch; a penalty on the weights
             whose subgradient shall be followed is added here (``regularized``).
-        scheduler: learning-rate schedule, advanced once an epoch.
+        scheduler: learning-rate schedule, advanced once an epoch by ``step()``.
         seed: of the batches.
         progress: show a progress bar, labelled if this is a text.
         checkpoint: written after every epoch. If it exists, the run continues from
@@ -87,12 +87,18 @@ def train(
         epoch's images) and what ``evaluate`` returned.
 
     Raises:
-        ValueError: ``epochs`` or ``batch_size`` below 1; a checkpoint that is
-            damaged, written with other settings or already past ``epochs``.
+        ValueError: ``epochs`` or ``batch_size`` below 1; a scheduler whose ``step``
+            needs a metric; a checkpoint that is damaged, written with other settings
+            or already past ``epochs``.
     """
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValueError(
+            "scheduler must have a step() without arguments (StepLR, "
+            f"CosineAnnealingLR, …), got {type(scheduler).__name__}"
+        )
     history: list[dict[str, Any]] = []
     run = {"images": len(images), "batch_size": batch_size, "seed": seed}
     if checkpoint is not None:

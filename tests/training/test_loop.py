@@ -140,6 +140,15 @@ def test_sizes_below_one_are_refused(name):
         train(model, optimizer, two_classes(), **arguments)
 
 
+def test_a_scheduler_that_needs_a_metric_is_refused_before_the_first_step():
+    model, optimizer = make()
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    before = model[1].weight.clone()
+    with pytest.raises(ValueError, match=r"scheduler must have a step\(\) without"):
+        train(model, optimizer, two_classes(), epochs=1, scheduler=scheduler)
+    assert torch.equal(model[1].weight, before)
+
+
 def test_set_seed_repeats_every_generator():
     def draw():
         set_seed(11)
