@@ -30,6 +30,10 @@ def save_sparse(model: nn.Module, path: str | Path) -> None:
     """Write the parameters and buffers of ``model``, zeros of kernels left out.
 
     The same weights give the same bytes. A zero comes back as +0, whatever its sign.
+
+    Raises:
+        ValueError: the state dict of ``model`` holds an entry that is no tensor (from a
+            ``get_extra_state``).
     """
     with replacing(Path(path)) as file:
         file.write(sparse_bytes(model))
@@ -40,6 +44,11 @@ def sparse_bytes(model: nn.Module) -> bytes:
     shapes: dict[str, list[int]] = {}
     stored: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(
+                f"state_dict of {type(model).__name__} must hold tensors only, "
+                f"{name} is of type {type(tensor).__name__}"
+            )
         # Row by row, wherever and however (channels_last) the tensor lies in memory.
         flat = tensor.detach().cpu().contiguous().flatten()
         positions = flat.nonzero().flatten().to(POSITION)
@@ -59,6 +68,8 @@ def sparse_bytes(model: nn.Module) -> bytes:
 def load_sparse(path: str | Path, model: Model) -> Model:
     """Put the weights of a file by :func:`save_sparse` into ``model``; return it.
 
+    Parameters and saved buffers on the meta device come to the CPU.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another format, or of another model
@@ -73,6 +84,9 @@ def load_sparse(path: str | Path, model: Model) -> Model:
                 f"{path} holds another model: {name} is {theirs} in the file and "
                 f"{ours} in {type(model).__name__}"
             )
+    meta = {name: weights[name] for name in expected if expected[name].is_meta}
+    if meta:  # nothing there to copy into
+        model.load_state_dict(meta, strict=False, assign=True)
     model.load_state_dict(weights)
     return model
 
@@ -115,5 +129,7 @@ def _digest(stored: dict[str, Tensor], shapes: dict[str, list[int]]) -> str:
     return digest.hexdigest()
 
 
-def _kind(tensor: Tensor | None) -> str:
-    return "absent" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
+def _kind(entry: object) -> str:
+    if isinstance(entry, Tensor):
+        return f"{tuple(entry.shape)} {entry.dtype}"
+    return "absent" if entry is None else f"of type {type(entry).__name__}"

@@ -101,6 +101,46 @@ def test_channels_last_is_the_same_file_and_stays(path):
     assert blank.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_model_on_meta_comes_to_the_cpu(path):
+    model = nn.Sequential(pruned_lenet5(), nn.BatchNorm1d(10))
+    save_sparse(model, path)
+    blank = nn.Sequential(LeNet5(), nn.BatchNorm1d(10)).requires_grad_(False)
+    blank.to("meta")
+    assert same(load_sparse(path, blank), model)
+    x = torch.rand(2, 1, 28, 28)
+    assert torch.equal(blank.eval()(x), model.eval()(x))
+    assert not any(p.requires_grad for p in blank.parameters())
+
+
+class Counting(nn.Linear):
+    """A layer with a state that is no parameter and no buffer."""
+
+    def __init__(self, state):
+        super().__init__(2, 2)
+        self.state = state
+
+    def get_extra_state(self):
+        return self.state
+
+    def set_extra_state(self, state):
+        self.state = state
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_tensor_as_extra_state_comes_back(path, device):
+    save_sparse(nn.Sequential(Counting(torch.tensor(7.0))), path)
+    blank = nn.Sequential(Counting(torch.tensor(1.0))).to(device)
+    assert load_sparse(path, blank)[0].state == 7
+    with pytest.raises(ValueError, match=r"0\._extra_state is \(\).* of type dict"):
+        load_sparse(path, nn.Sequential(Counting({"steps": 7})))
+
+
+def test_another_extra_state_is_refused_by_name(path):
+    with pytest.raises(ValueError, match=r"0\._extra_state is of type dict"):
+        save_sparse(nn.Sequential(Counting({"steps": 7})), path)
+    assert not path.exists()
+
+
 def test_no_file(path):
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         load_sparse(path, LeNet5())
