@@ -47,7 +47,7 @@ NARROW = 4  # input channels up to which a convolution costs less than its pooli
 
 
 class Maxout(nn.Module):
-    """The largest of ``n`` groups of channels, ``(N, n C, H, W)`` to ``(N, C, H, W)``.
+    """The largest of ``n`` groups of channels, ``(*, n C, H, W)`` to ``(*, C, H, W)``.
 
     Goodfellow et al., "Maxout networks", ICML 2013.
     """
@@ -57,7 +57,7 @@ class Maxout(nn.Module):
         self.n = n
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *others = x.chunk(self.n, 1)
+        first, *others = x.chunk(self.n, -3)
         for other in others:
             first = torch.maximum(first, other)
         return first
@@ -67,7 +67,7 @@ class Maxout(nn.Module):
 
 
 class Pick(nn.Module):
-    """The features that the next layer reads, ``(N, features)`` to ``(N, k)``."""
+    """The features that the next layer reads, ``(*, features)`` to ``(*, k)``."""
 
     index: Tensor
 
@@ -76,7 +76,7 @@ class Pick(nn.Module):
         self.register_buffer("index", index)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.index_select(1, self.index)
+        return x.index_select(-1, self.index)
 
     def extra_repr(self) -> str:
         return f"{len(self.index)} features"

@@ -238,6 +238,20 @@ def test_unread_pixels_are_skipped_where_it_pays():
     assert not any(isinstance(m, Pick) for m in compact(model))
 
 
+def test_inputs_with_more_dimensions_or_without_a_batch():
+    model = nn.Sequential(nn.Linear(200, 40), nn.ReLU(), nn.Linear(40, 3))
+    with torch.no_grad():
+        model[0].weight[:, 5:] = 0
+    small, x = compact(model), torch.randn(2, 7, 200)
+    assert isinstance(small[0], Pick)
+    assert torch.allclose(small(x), model(x), atol=1e-6)
+    assert torch.allclose(small(x[0, 0]), model(x[0, 0]), atol=1e-6)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3))
+    small, x = compact(model), torch.randn(1, 12, 12)
+    assert isinstance(small[1], Maxout)
+    assert torch.allclose(small(x), model(x), atol=1e-6)
+
+
 def test_the_result_is_plain_and_trains():
     small = compact(committed("gsm-lenet5-300x"))
     loss = small(torch.rand(2, 1, 28, 28)).square().sum()
