@@ -167,7 +167,8 @@ class GSM(SGD):
             flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
             self._workspace = flat
         for p, part in _parts(flat, kernels):
-            torch.mul(p, p.grad, out=part.view(p.shape))  # type: ignore[arg-type]
+            wide = p.to(flat.dtype)  # in half precision small products are zero
+            torch.mul(wide, p.grad, out=part.view(p.shape))  # type: ignore[arg-type]
         flat.abs_()
         if flat.device.type == "cpu" and not flat.sum().isfinite():
             raise ValueError(

@@ -376,6 +376,15 @@ def test_precisions(dtype, average):
     assert {p.grad.dtype for p in model.parameters()} == {dtype}
 
 
+def test_small_products_of_half_precision_are_told_apart():
+    w = nn.Parameter(torch.full((4, 8), 0.01, dtype=torch.float16))
+    gsm = GSM([w], lr=0.01, keep=10)
+    w.grad = torch.arange(1, 33).view(4, 8).to(torch.float16) * 2**-24
+    assert not (w * w.grad).any()
+    gsm.step()
+    assert int(w.grad.count_nonzero()) == 10
+
+
 def test_channels_last_gives_the_same_network():
     x, y = torch.randn(8, 1, 28, 28), torch.arange(8)
     torch.manual_seed(0)
