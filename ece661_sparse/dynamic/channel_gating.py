@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ece661_sparse.dynamic._modes import evaluating
+from ece661_sparse._modes import evaluating
 from ece661_sparse.proximal._checks import check_number, check_tensor
 
 # --- the gate -------------------------------------------------------------------------

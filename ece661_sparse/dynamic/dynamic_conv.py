@@ -26,7 +26,7 @@ from torch.nn.modules.utils import _pair
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ece661_sparse.dynamic._modes import evaluating
+from ece661_sparse._modes import evaluating
 from ece661_sparse.proximal._checks import check_count, check_number
 
 # Mixed kernels of a few images at a time stay in the processor's cache: about a third

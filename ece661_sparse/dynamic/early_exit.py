@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ece661_sparse.dynamic._modes import evaluating
+from ece661_sparse._modes import evaluating
 from ece661_sparse.dynamic.exit_policies import Exits, Policy
 from ece661_sparse.proximal._checks import check_number
 

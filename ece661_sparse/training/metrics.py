@@ -6,7 +6,6 @@ and normalisation parameters are never pruned.
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -14,20 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ece661_sparse._modes import evaluating
 from ece661_sparse.training.data import Images
 from ece661_sparse.training.distributed import world_size
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; then each module has its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @torch.no_grad()

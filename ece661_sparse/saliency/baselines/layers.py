@@ -1,7 +1,6 @@
 """Parameter groups, one for each layer, with what a method wants to know of each."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -12,18 +11,6 @@ def layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             yield name, module
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, evaluation mode; after it each module is in the mode it had before."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def layer_groups(

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ece661_sparse._modes import evaluating
 from ece661_sparse.proximal._checks import check_number
-from ece661_sparse.saliency.baselines.layers import evaluating, layers
+from ece661_sparse.saliency.baselines.layers import layers
 from ece661_sparse.saliency.masks import owners
 
 
