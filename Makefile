@@ -42,10 +42,11 @@ test: $(READY) lint   ## lint, unit and browser tests, every notebook run alone,
 	    --nbval --nbval-kernel-name alone --nbval-cell-timeout 300 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg
 
-lint: $(READY)   ## ruff and mypy
+lint: $(READY)   ## ruff, mypy and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check ece661_sparse tests book/_tools
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 refresh: export OMP_NUM_THREADS := 1
 refresh: $(READY)   ## run the notebooks and store their outputs, normalised

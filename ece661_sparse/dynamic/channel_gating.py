@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ece661_sparse._modes import evaluating
-from ece661_sparse.proximal._checks import check_number, check_tensor
+from ece661_sparse.core.arguments import check_number, check_tensor
+from ece661_sparse.core.networks import evaluating
 
 # --- the gate -------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ from torch.nn.modules.utils import _pair
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ece661_sparse._modes import evaluating
-from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.networks import evaluating
 
 # Mixed kernels of a few images at a time stay in the processor's cache: about a third
 # less time on a CPU than the whole batch in one piece. 1.2 MB in single precision.

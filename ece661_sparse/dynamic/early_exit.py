@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ece661_sparse._modes import evaluating
+from ece661_sparse.core.arguments import check_number
+from ece661_sparse.core.networks import evaluating
 from ece661_sparse.dynamic.exit_policies import Exits, Policy
-from ece661_sparse.proximal._checks import check_number
 
 BRANCHYNET_WEIGHTS = (1.0, 0.3)
 """BranchyNet's weights for two exits, of which the early one counts more."""

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.gates.gating import Gate, gates
-from ece661_sparse.proximal._checks import check_count, check_number
 
 Loss = Callable[[Tensor], Tensor]  # gates (K, n) to losses (K,)
 MOST_ENUMERATED = 20

@@ -31,8 +31,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ece661_sparse.core.arguments import check_number
 from ece661_sparse.gates.gating import Gate, Schedule, exponential, gates
-from ece661_sparse.proximal._checks import check_number
 
 
 class ContinuousGate(Gate):

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ece661_sparse.core.arguments import check_number
 from ece661_sparse.gates.gating import Gate
-from ece661_sparse.proximal._checks import check_number
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1  # of the paper
 

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, hardshrink
 from torch.nn import functional as F
 
-from ._checks import check_coefficient, check_number, check_tensor
+from ece661_sparse.core.arguments import check_coefficient, check_number, check_tensor
 
 Coefficient = float | Tensor
 

@@ -21,8 +21,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ece661_sparse.core.arguments import check_count, check_number
+
 from . import operators
-from ._checks import check_count, check_number
 from .projections import project_top_n
 
 Step = float | Sequence[float | Tensor]

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, hardshrink
 
-from ._checks import check_count, check_number, check_tensor
+from ece661_sparse.core.arguments import check_count, check_number, check_tensor
+
 from .operators import Buffers, block_size, blockwise, representable, widest
 
 STRIDE = 61  # of a sample; odd: does not fall in step with the rows of a tensor

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.proximal.operators import prox_l1
 from ece661_sparse.proximal.penalties import Penalty, Step
 from ece661_sparse.proximal.projections import (

@@ -1,5 +1,6 @@
 """Part II of the lecture: saliency, Global Sparse Momentum, rows of Table 1."""
 
+from ece661_sparse.core.networks import kernels
 from ece661_sparse.saliency.criteria import (
     averaged_taylor,
     first_order,
@@ -14,7 +15,6 @@ from ece661_sparse.saliency.masks import (
     apply_mask,
     global_mask,
     keep_zeros,
-    kernels,
     layerwise_mask,
     nonzero_mask,
     rewind,

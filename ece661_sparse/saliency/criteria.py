@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ece661_sparse.proximal._checks import check_number
-from ece661_sparse.saliency.masks import kernels, owners
+from ece661_sparse.core.arguments import check_number
+from ece661_sparse.core.networks import kernels, owners
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Layer = nn.Linear | nn.Conv2d

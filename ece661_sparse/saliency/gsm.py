@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LRScheduler
 
-from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.core.arguments import check_count, check_number
 
 
 class GSM(SGD):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from ece661_sparse.proximal._checks import check_count, check_tensor
+from ece661_sparse.core.arguments import check_count, check_tensor
+from ece661_sparse.core.networks import kernels
 
 
 class Kept(NamedTuple):
@@ -22,24 +23,6 @@ class Kept(NamedTuple):
 
     kept: int
     total: int
-
-
-def kernels(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that may be pruned, by name: those of two or more dimensions.
-
-    Biases and normalisation parameters are few, and pruning them costs accuracy for
-    nothing; the lecture's Table 1 neither prunes nor counts them.
-    """
-    return {name: p for name, p in model.named_parameters() if p.ndim >= 2}
-
-
-def owners(model: nn.Module, parameter: Tensor) -> list[str]:
-    """Names of the modules that hold the parameter: several if it is tied."""
-    return [
-        name
-        for name, module in model.named_modules()
-        if any(p is parameter for p in module.parameters(recurse=False))
-    ]
 
 
 def global_mask(scores: Mapping[str, Tensor], keep: int) -> dict[str, Tensor]:

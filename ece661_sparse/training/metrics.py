@@ -5,15 +5,14 @@ and normalisation parameters are never pruned.
 """
 
 import platform
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ece661_sparse._modes import evaluating
+from ece661_sparse.core.networks import effective_kernels, evaluating
 from ece661_sparse.training.data import Images
 from ece661_sparse.training.distributed import world_size
 
@@ -40,7 +39,7 @@ def nonzeros(model: nn.Module) -> int:
     Of a parametrized kernel the effective weight in evaluation mode counts (with gates,
     what ``bake`` would leave), and what belongs to the parametrization does not.
     """
-    return sum(int(kernel.count_nonzero()) for _, kernel in _kernels(model))
+    return sum(int(kernel.count_nonzero()) for _, kernel in effective_kernels(model))
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def sparsity_report(model: nn.Module) -> SparsityReport:
             int(kernel.count_nonzero()),
             kernel.numel(),
         )
-        for name, kernel in _kernels(model)
+        for name, kernel in effective_kernels(model)
     )
     if not rows:
         raise ValueError(f"model has no parameter of two or more dimensions: {model}")
@@ -156,22 +155,6 @@ def provenance(
             **{package: version(package) for package in ("ece661-sparse", "torch")},
         },
     }
-
-
-@torch.no_grad()
-def _kernels(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in model.named_parameters():
-        prefix, inside, rest = f".{name}".partition(".parametrizations.")
-        if inside:
-            attribute, part = rest.split(".", 1)
-            if part not in ("original", "original0"):  # once for each kernel
-                continue
-            layer = model.get_submodule(prefix[1:])
-            name = f"{prefix}.{attribute}"[1:]
-            with evaluating(layer):  # a stochastic gate would draw
-                tensor = getattr(layer, attribute)
-        if tensor.ndim >= 2:
-            yield name, tensor
 
 
 def _html_row(tag: str, cells: tuple[str, ...]) -> str:

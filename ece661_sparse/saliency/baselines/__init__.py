@@ -1,7 +1,9 @@
 """The other rows of the slide "Pruning results", a file for each method."""
 
+from ece661_sparse.core.networks import layers
 from ece661_sparse.saliency.baselines.admm import ADMM
 from ece661_sparse.saliency.baselines.dns import DNS, splice
+from ece661_sparse.saliency.baselines.groups import layer_groups
 from ece661_sparse.saliency.baselines.han import (
     budget_mask,
     geometric_schedule,
@@ -9,7 +11,6 @@ from ece661_sparse.saliency.baselines.han import (
     quality_mask,
     standardised_magnitude,
 )
-from ece661_sparse.saliency.baselines.layers import layer_groups, layers
 from ece661_sparse.saliency.baselines.lobs import (
     delete_weight,
     deletion_saliency,

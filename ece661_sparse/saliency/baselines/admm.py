@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.proximal.projections import project_top_n
 
 

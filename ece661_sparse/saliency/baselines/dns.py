@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.core.arguments import check_count, check_number
 
 OFF, ON = 0.9, 1.1  # of the threshold
 

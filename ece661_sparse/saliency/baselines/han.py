@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.networks import kernels
 from ece661_sparse.saliency.masks import (
     apply_mask,
     global_mask,
     keep_zeros,
-    kernels,
     layerwise_mask,
 )
 

@@ -25,10 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ece661_sparse._modes import evaluating
-from ece661_sparse.proximal._checks import check_count, check_number
+from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.networks import evaluating, layers
 from ece661_sparse.saliency.baselines.han import geometric_schedule
-from ece661_sparse.saliency.baselines.layers import layers
 
 ROWS = 16  # of a layer at a time: their inverses are large
 

@@ -18,10 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ece661_sparse._modes import evaluating
-from ece661_sparse.proximal._checks import check_number
-from ece661_sparse.saliency.baselines.layers import layers
-from ece661_sparse.saliency.masks import owners
+from ece661_sparse.core.arguments import check_number
+from ece661_sparse.core.networks import evaluating, layers, owners
 
 
 class TrainableGate(nn.Module):

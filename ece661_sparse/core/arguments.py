@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 
 import torch
@@ -87,3 +89,12 @@ def check_coefficient(
             f"got {name} from {low:g} to {high:g}"
         )
     return None
+
+
+def check_known(kind: str, name: object, names: Iterable[str]) -> None:
+    """Refuse a name that is not among ``names``, and say which is nearest."""
+    names = list(names)
+    if name not in names:
+        close = get_close_matches(str(name), names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+        raise ValueError(f"there is no {kind} {name!r}; {hint}")

@@ -1,16 +1,11 @@
 """Parameter groups, one for each layer, with what a method wants to know of each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-
-def layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """The Linear and Conv2d layers of the model, by name."""
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            yield name, module
+from ece661_sparse.core.networks import layers
 
 
 def layer_groups(
