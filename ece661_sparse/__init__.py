@@ -17,4 +17,4 @@ The companion package of ECE 661, lecture 16. The folders follow the lecture:
 Methods import neither ``training`` nor ``viz``: take one with you.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
