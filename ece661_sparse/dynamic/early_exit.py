@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ece661_sparse.core.arguments import check_number
 from ece661_sparse.core.networks import evaluating
-from ece661_sparse.dynamic.exit_policies import Exits, Policy
+from ece661_sparse.dynamic.exit_policies import EntropyThreshold, Exits, Policy
 
 BRANCHYNET_WEIGHTS = (1.0, 0.3)
 """BranchyNet's weights for two exits, of which the early one counts more."""
@@ -154,15 +154,35 @@ def exit_logits(network: MultiExit, x: Tensor, batch_size: int = 1000) -> Tensor
 
 
 class EarlyExit(nn.Module):
-    """A multi-exit network with its policy, as one classifier.
+    r"""A multi-exit network that answers where the entropy falls below its threshold.
 
     ``forward`` returns the logits of the exit each sample took: what measures any
     other network's accuracy measures this one's.
+
+    Args:
+        network: the network.
+        threshold: T of :class:`~ece661_sparse.dynamic.EntropyThreshold`; at 0 nobody
+            leaves early.
+
+    Attributes:
+        threshold: a buffer, stored with the weights that T was chosen for.
+
+    Raises:
+        ValueError: a threshold below 0; on a call, a network in training mode.
     """
 
-    def __init__(self, network: MultiExit, policy: Policy) -> None:
+    threshold: Tensor
+
+    def __init__(self, network: MultiExit, threshold: float = 0.0) -> None:
         super().__init__()
-        self.network, self.policy = network, policy
+        self.network = network
+        EntropyThreshold(threshold)  # refuses what is no threshold
+        self.register_buffer("threshold", torch.tensor(float(threshold)))
+
+    @property
+    def policy(self) -> EntropyThreshold:
+        """Who leaves where."""
+        return EntropyThreshold(self.threshold.item())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network.infer(x, self.policy).logits

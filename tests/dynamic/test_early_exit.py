@@ -220,12 +220,21 @@ def test_inference_in_other_precisions(dtype):
     assert answers.dtype == dtype
 
 
-def test_early_exit_is_a_classifier():
+def test_early_exit_is_a_classifier_and_its_threshold_is_saved_with_the_weights():
     model, x = network(), images(30)
-    policy = Patience(1)
-    classifier = EarlyExit(model, policy)
-    torch.testing.assert_close(classifier(x), model.infer(x, policy).logits)
-    assert not classifier.eval().network.training
+    classifier = EarlyExit(model, 0.9)
+    answers, exits = model.infer(x, classifier.policy)
+    assert classifier.policy == EntropyThreshold(torch.tensor(0.9).item())
+    torch.testing.assert_close(classifier(x), answers)
+    assert 0 < (exits == EXITS - 1).sum() < 30
+    names = {"threshold", *(f"network.{name}" for name in model.state_dict())}
+    assert set(classifier.state_dict()) == names
+    fresh = EarlyExit(network(seed=1)).eval()
+    assert fresh.policy == EntropyThreshold(0.0)  # nobody leaves
+    fresh.load_state_dict(classifier.state_dict())
+    assert torch.equal(fresh(x), classifier(x))
+    with pytest.raises(ValueError, match=r"threshold must be >= 0, got -1"):
+        EarlyExit(model, -1)
 
 
 def test_exit_logits_does_not_depend_on_the_batches_and_restores_the_mode():
