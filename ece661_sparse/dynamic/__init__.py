@@ -4,15 +4,10 @@ from ece661_sparse.dynamic.channel_gating import (
     ChannelGate,
     GatedConv2d,
     GatedResidualBlock,
-    GateRecord,
-    batch_shaping,
-    beta_cdf,
-    class_similarity,
     expected_open,
     gate_loss,
     gumbel_sigmoid,
     penalty_weights,
-    record_gates,
 )
 from ece661_sparse.dynamic.dynamic_conv import (
     DynamicConv2d,
@@ -21,7 +16,6 @@ from ece661_sparse.dynamic.dynamic_conv import (
     dynamic_layers,
     kernel_attention,
     make_dynamic,
-    mixed_conv2d,
     set_temperature,
     with_average_attention,
 )
@@ -52,6 +46,12 @@ from ece661_sparse.dynamic.exit_policies import (
     entropy_candidates,
     tradeoff,
 )
+from ece661_sparse.dynamic.gate_record import (
+    GateRecord,
+    class_similarity,
+    record_gates,
+)
+from ece661_sparse.dynamic.mixed_conv import mixed_conv2d
 from ece661_sparse.dynamic.overthinking import (
     confusion,
     confusion_score,
@@ -60,6 +60,7 @@ from ece661_sparse.dynamic.overthinking import (
     first_right,
     wasteful,
 )
+from ece661_sparse.dynamic.shaping import batch_shaping, beta_cdf
 
 __all__ = [
     "BRANCHYNET_WEIGHTS",

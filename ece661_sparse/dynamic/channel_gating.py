@@ -18,9 +18,6 @@ networks", ICLR 2020.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ece661_sparse.core.arguments import check_number, check_tensor
-from ece661_sparse.core.networks import evaluating
+from ece661_sparse.core.stochastic import logistic_noise, straight_through
+from ece661_sparse.dynamic.shaping import batch_shaping
 
 # --- the gate -------------------------------------------------------------------------
 
@@ -60,25 +58,10 @@ def gumbel_sigmoid(
     """
     check_tensor("log_alpha", log_alpha)
     check_number("temperature", temperature, above=0)
-    # half precision has too few values of u: its tails would be cut off
-    wide = torch.promote_types(log_alpha.dtype, torch.float32)
-    u = torch.empty_like(log_alpha, dtype=wide).uniform_(generator=generator)
-    noise = torch.logit(u, eps=torch.finfo(wide).eps / 2)  # finite at u = 0
-    logits = log_alpha + noise
+    logits = log_alpha + logistic_noise(log_alpha, generator)
     s = torch.sigmoid(logits / temperature)
-    return (_RoundForward.apply(s, logits) if hard else s).to(log_alpha.dtype)
-
-
-class _RoundForward(torch.autograd.Function):
-    """[logits > 0] forwards, the identity in s backwards."""
-
-    @staticmethod
-    def forward(ctx: Any, s: Tensor, logits: Tensor) -> Tensor:
-        return (logits > 0).to(s.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
+    z = straight_through((logits > 0).to(s.dtype), s) if hard else s
+    return z.to(log_alpha.dtype)
 
 
 class ChannelGate(nn.Module):
@@ -95,8 +78,9 @@ class ChannelGate(nn.Module):
         device, dtype: of its parameters.
 
     Attributes:
-        log_alpha: the logits of the last batch, ``(N, channels)``, with their graph:
-            what :func:`gate_loss` reads. Not part of the state; copies lack it.
+        log_alpha: the logits of the last batch, ``(N, channels)``, with their graph. A
+            side channel: :func:`gate_loss` is given the model after a forward pass, and
+            reads them here. Not part of the state; copies lack it.
 
     Raises:
         ValueError: a size below 1, or a temperature not above 0.
@@ -157,112 +141,6 @@ def expected_open(log_alpha: Tensor) -> Tensor:
     return torch.sigmoid(log_alpha).sum(1).mean()
 
 
-_DEPTH = 32  # of the continued fraction: 12 digits up to the largest shape
-_LARGEST_SHAPE = 10
-
-
-def beta_cdf(x: Tensor, a: float = 0.6, b: float = 0.4) -> Tensor:
-    r"""The distribution function of Beta(a, b), differentiable in x.
-
-    .. math:: F(x) = I_x(a, b) = \frac{1}{B(a, b)} \int_0^x t^{a-1} (1-t)^{b-1}\,dt
-
-    by its continued fraction, on whichever of :math:`I_x(a, b)` and
-    :math:`1 - I_{1-x}(b, a)` it converges fast. The derivative is the density, exactly;
-    where that is infinite (at 0 and 1, for shapes below 1) its value one rounding error
-    further in is used. Half precision is computed in single.
-
-    Args:
-        x: between 0 and 1; values outside count as the nearer end.
-        a, b: shapes, in (0, 10].
-
-    Raises:
-        ValueError: a shape outside its range, or x not floating point.
-    """
-    check_tensor("x", x)
-    check_number("a", a, above=0, at_most=_LARGEST_SHAPE)
-    check_number("b", b, above=0, at_most=_LARGEST_SHAPE)
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    return _BetaCDF.apply(wide, a, b).to(x.dtype)
-
-
-class _BetaCDF(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, a: float, b: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.shapes = a, b
-        x = x.clamp(0, 1)
-        mirrored = x > (a + 1) / (a + b + 2)
-        front = _power_product(x, a, b) / _beta_function(a, b)
-        y = torch.where(mirrored, 1 - x, x)
-        here = front / (a * _continued_fraction(y, a, b))
-        there = 1 - front / (b * _continued_fraction(y, b, a))
-        return torch.where(mirrored, there, here)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        a, b = ctx.shapes
-        info = torch.finfo(x.dtype)
-        inside = x.clamp(info.tiny, 1 - info.eps / 2)
-        density = _power_product(inside, a - 1, b - 1) / _beta_function(a, b)
-        return grad * density, None, None
-
-
-def _power_product(x: Tensor, a: float, b: float) -> Tensor:
-    return x**a * (1 - x) ** b
-
-
-def _beta_function(a: float, b: float) -> float:
-    return math.exp(math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b))
-
-
-def _continued_fraction(x: Tensor, a: float, b: float) -> Tensor:
-    r""":math:`1 + d_1/(1 + d_2/(1 + \dots))` from its tail.
-
-    Abramowitz and Stegun, equation 26.5.8.
-    """
-    fraction = torch.ones_like(x)
-    for k in range(_DEPTH, 0, -1):
-        m, odd = divmod(k, 2)
-        d = -(a + m) * (a + b + m) / (a + k) if odd else m * (b - m) / (a + k - 1)
-        d /= a + (k - 1 if odd else k)
-        fraction = 1 + d * x / fraction
-    return fraction
-
-
-def batch_shaping(p: Tensor, a: float = 0.6, b: float = 0.4) -> Tensor:
-    r"""How far each gate's openings over a batch are from Beta(a, b).
-
-    With :math:`p_{(i)}` the i-th smallest of the N values of a gate,
-
-    .. math:: \frac1N \sum_{i=1}^{N} \Big( \frac{i}{N+1} - F(p_{(i)}) \Big)^2,
-
-    a Cramér-von Mises distance. Beta(0.6, 0.4) is a valley with walls at 0 and 1: a
-    gate that says the same to every image is pulled apart, into images it is sure to
-    open for and images it is sure to close for.
-
-    Args:
-        p: opening probabilities ``(N, ...)``, the batch first.
-        a, b: shapes of the Beta distribution.
-
-    Returns:
-        One number for each gate, of shape ``p.shape[1:]``: 0 if the values are the
-        quantiles :math:`i/(N+1)`, near 1/3 if all are 0 or all are 1.
-
-    Raises:
-        ValueError: a shape outside (0, 10], an empty batch, or p not floating point.
-    """
-    check_tensor("p", p)
-    if p.ndim == 0 or len(p) == 0:
-        raise ValueError(f"p must have a batch of images first, got {tuple(p.shape)}")
-    n = len(p)
-    # in the dtype of p, or at least single: bfloat16 cannot tell 255/257 from 1
-    ordered = beta_cdf(p.float() if p.element_size() < 4 else p, a, b).sort(0).values
-    i = torch.arange(1, n + 1, device=p.device, dtype=ordered.dtype)
-    target = (i / (n + 1)).view(n, *(1,) * (p.ndim - 1))
-    return (target - ordered).square().mean(0).to(p.dtype)
-
-
 def gate_loss(model: nn.Module, shaping: float, lam: float) -> Tensor:
     r"""What the gates of the last batch add to the loss.
 
@@ -282,12 +160,13 @@ def gate_loss(model: nn.Module, shaping: float, lam: float) -> Tensor:
     """
     check_number("shaping", shaping, at_least=0)
     check_number("lam", lam, at_least=0)
-    logits = [gate.log_alpha for gate in _gates(model)]
-    if not logits:
+    gates = [m for m in model.modules() if isinstance(m, ChannelGate)]
+    if not gates:
         raise ValueError(f"model has no ChannelGate: {type(model).__name__}")
-    if any(log_alpha is None for log_alpha in logits):
+    logits = [g.log_alpha for g in gates if g.log_alpha is not None]
+    if len(logits) < len(gates):
         raise ValueError("model has gates without logits: call it on a batch first")
-    log_alpha = torch.cat([x for x in logits if x is not None], dim=1)
+    log_alpha = torch.cat(logits, dim=1)
     loss = lam * expected_open(log_alpha) / log_alpha.shape[1]
     if shaping:
         loss = loss + shaping * batch_shaping(torch.sigmoid(log_alpha)).mean()
@@ -475,154 +354,5 @@ def _open_for_some(gate: Tensor) -> tuple[Tensor, Tensor]:
     """The channels open for an image of the batch, and their gates."""
     kept = gate.any(0).nonzero().flatten()
     if not len(kept):
-        kept = kept.new_zeros(1)  # a convolution needs a channel, if a closed one
+        kept = kept.new_zeros(1)  # a convolution needs one channel, even a closed one
     return kept, gate.index_select(1, kept)[:, :, None, None]
-
-
-# --- what is learnt in the gate -------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class GateRecord:
-    """What every gate of a network did on N images; see :func:`record_gates`.
-
-    Attributes:
-        open: for each gated layer, by name, whether each gate was open,
-            ``(N, channels)``, bool.
-        channel_flops: for each gated layer the FLOPs of one of its channels for one
-            image.
-    """
-
-    open: dict[str, Tensor]
-    channel_flops: dict[str, int]
-
-    @property
-    def all_open(self) -> Tensor:
-        """The gates of all layers side by side, ``(N, C)``."""
-        return torch.cat(list(self.open.values()), dim=1)
-
-    @property
-    def rate(self) -> Tensor:
-        """How often each gate was open, ``(C,)``, from 0 to 1."""
-        return self.all_open.double().mean(0)
-
-    @property
-    def flops(self) -> Tensor:
-        """FLOPs of the gated convolutions for each image, ``(N,)``."""
-        return sum(
-            (
-                self.channel_flops[name] * is_open.sum(1)
-                for name, is_open in self.open.items()
-            ),
-            start=torch.zeros((), dtype=torch.int64),
-        )
-
-    @property
-    def full_flops(self) -> int:
-        """FLOPs of the gated convolutions for an image that opens every gate."""
-        return sum(
-            self.channel_flops[name] * is_open.shape[1]
-            for name, is_open in self.open.items()
-        )
-
-    @property
-    def saved(self) -> float:
-        """Part of the gated FLOPs that was not needed, from 0 to 1."""
-        return 1 - self.flops.double().mean().item() / self.full_flops
-
-    def kinds(self, tolerance: float = 0.01) -> dict[str, int]:
-        """Number of gates that are always on, never on, and conditional.
-
-        Args:
-            tolerance: "always" is more often than ``1 - tolerance``, "never" is more
-                seldom than ``tolerance``; 0 counts every exception.
-
-        Raises:
-            ValueError: a tolerance outside [0, 0.5).
-        """
-        check_number("tolerance", tolerance, at_least=0, below=0.5)
-        rate = self.rate
-        always = int(((rate > 1 - tolerance) | (rate == 1)).sum())
-        never = int(((rate < tolerance) | (rate == 0)).sum())
-        return {
-            "always on": always,
-            "never on": never,
-            "conditional": len(rate) - always - never,
-        }
-
-    def by_class(self, labels: Tensor, classes: int = 10) -> Tensor:
-        """How often each gate was open for the images of a class, ``(classes, C)``.
-
-        Raises:
-            ValueError: not one label for each image, or a class without images.
-        """
-        is_open = self.all_open.double()
-        if labels.shape != (len(is_open),):
-            raise ValueError(
-                f"labels must be one for each of the {len(is_open)} images, got shape "
-                f"{tuple(labels.shape)}"
-            )
-        members = F.one_hot(labels, classes).double()
-        if not members.any(0).all():
-            raise ValueError(f"labels must name each of the {classes} classes")
-        return members.T @ is_open / members.sum(0)[:, None]
-
-
-def record_gates(model: nn.Module, x: Tensor, batch_size: int = 1000) -> GateRecord:
-    """Run a network on images, in evaluation mode, and note what its gates do.
-
-    Args:
-        model: with gated layers of this module; every module keeps its mode.
-        x: images ``(N, channels, height, width)``.
-        batch_size: images at a time.
-
-    Raises:
-        ValueError: the model has no gated layers, or ``batch_size`` is 0.
-    """
-    check_number("batch_size", batch_size, at_least=1)
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, (GatedConv2d, GatedResidualBlock))
-        and module.gate is not None
-    }
-    if not layers:
-        raise ValueError(f"model has no gated layer: {type(model).__name__}")
-    opened: dict[str, list[Tensor]] = {name: [] for name in layers}
-    flops: dict[str, int] = {}
-
-    def note(name: str, layer: Any, output: Tensor) -> None:
-        opened[name].append(layer.gate.log_alpha > 0)
-        flops[name] = layer.channel_flops(*output.shape[2:])
-
-    hooks = [
-        layer.register_forward_hook(
-            lambda layer, _, output, name=name: note(name, layer, output)
-        )
-        for name, layer in layers.items()
-    ]
-    try:
-        with torch.no_grad(), evaluating(model):
-            for batch in x.split(batch_size):
-                model(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return GateRecord({name: torch.cat(parts) for name, parts in opened.items()}, flops)
-
-
-def class_similarity(rates: Tensor) -> Tensor:
-    """How alike the classes are in the gates they open, ``(classes, classes)``.
-
-    The cosine between the classes' rows of firing rates, after the mean over the
-    classes is taken off every gate: what all classes open says nothing about two.
-
-    Args:
-        rates: :meth:`GateRecord.by_class`, ``(classes, C)``.
-    """
-    unusual = F.normalize(rates - rates.mean(0), dim=1)
-    return unusual @ unusual.T
-
-
-def _gates(model: nn.Module) -> Iterator[ChannelGate]:
-    return (m for m in model.modules() if isinstance(m, ChannelGate))

@@ -17,167 +17,21 @@ Chen et al., "Dynamic Convolution: Attention over Convolution Kernels", CVPR 202
 
 import copy
 from collections.abc import Collection, Iterator
-from typing import Any, Literal
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.core.networks import evaluating
+from ece661_sparse.core.schedules import Schedule, linear
+from ece661_sparse.dynamic.mixed_conv import mixed_conv2d
 
-# Mixed kernels of a few images at a time stay in the processor's cache: about a third
-# less time on a CPU than the whole batch in one piece. 1.2 MB in single precision.
-_MIXED_WEIGHTS_AT_ONCE = 300_000
-
-
-def mixed_conv2d(
-    x: Tensor,
-    pi: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-) -> Tensor:
-    r"""Convolve every image with its own mixture of K kernels.
-
-    .. math:: y_n = \Big(\sum_k \pi_{nk} W_k\Big) * x_n + \sum_k \pi_{nk} b_k
-
-    One matrix product mixes the kernels of all images, one grouped convolution applies
-    them: N images with C channels are one image with N groups of C channels. (On a CPU,
-    a few images at a time.) For the backward pass the mixed kernels are made
-    again, not stored: they take N times the memory of a layer.
-
-    Args:
-        x: images, ``(N, C, H, W)``.
-        pi: weights of the mixture, ``(N, K)``; they need not sum to 1.
-        weight: kernels, ``(K, out, C / groups, height, width)``.
-        bias: biases, ``(K, out)``.
-        stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``, the
-            padding as numbers.
-
-    Returns:
-        ``(N, out, H', W')``.
-
-    Raises:
-        ValueError: shapes that do not belong together.
-    """
-    if x.ndim != 4 or weight.ndim != 5 or pi.shape != (len(x), len(weight)):
-        raise ValueError(
-            "x must be (N, C, H, W), weight (K, out, C / groups, height, width) and pi "
-            f"(N, K), got x {tuple(x.shape)}, weight {tuple(weight.shape)}, "
-            f"pi {tuple(pi.shape)}"
-        )
-    if bias is not None and bias.shape != weight.shape[:2]:
-        raise ValueError(
-            f"bias must be (K, out), {tuple(weight.shape[:2])}, got {tuple(bias.shape)}"
-        )
-    if weight.shape[2] * groups != x.shape[1] or weight.shape[1] % groups:
-        raise ValueError(
-            f"groups={groups} and weight {tuple(weight.shape)} do not fit the "
-            f"{x.shape[1]} channels of x"
-        )
-    if len(x) == 0:  # a convolution with no groups is an error in torch
-        return F.conv2d(x, weight[0], None, stride, padding, dilation, groups)
-    mixed_bias = None if bias is None else pi @ bias
-    options = (_pair(stride), _pair(padding), _pair(dilation), groups)
-    return _MixedConvolution.apply(x, pi, weight, mixed_bias, options)
-
-
-class _MixedConvolution(torch.autograd.Function):
-    """The grouped convolution, a few images at a time, and its gradients."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        pi: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        options: tuple[Any, ...],
-    ) -> Tensor:
-        ctx.save_for_backward(x, pi, weight)
-        ctx.options = options
-        stride, padding, dilation, groups = options
-        size = _images_at_once(x, weight)
-        biases = [None] * -(-len(x) // size) if bias is None else bias.split(size)
-        parts = []
-        for images, share, b in zip(x.split(size), pi.split(size), biases, strict=True):
-            y = F.conv2d(
-                _as_channels(images),
-                _mix(share, weight),
-                None if b is None else b.flatten(),
-                stride,
-                padding,
-                dilation,
-                groups * len(images),
-            )
-            parts.append(y.unflatten(1, (len(images), -1))[0])
-        return _joined(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        x, pi, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.options
-        size = _images_at_once(x, weight)
-        bank = weight.flatten(1)
-        wanted = [ctx.needs_input_grad[0], True, False]
-        grad_x, grad_pi, grad_bank = [], [], torch.zeros_like(bank)
-        for images, share, g in zip(
-            x.split(size), pi.split(size), grad.split(size), strict=True
-        ):
-            # torch.nn.grad has the two gradients apart, which takes longer
-            grad_images, grad_mixed, _ = torch.ops.aten.convolution_backward(
-                _as_channels(g),
-                _as_channels(images),
-                _mix(share, weight),
-                None,
-                stride,
-                padding,
-                dilation,
-                False,  # not transposed
-                [0, 0],
-                groups * len(images),
-                wanted,
-            )
-            if grad_images is not None:
-                grad_x.append(grad_images.view_as(images))
-            grad_mixed = grad_mixed.reshape(len(images), -1)
-            grad_pi.append(grad_mixed @ bank.T)
-            grad_bank.addmm_(share.T, grad_mixed)
-        return (
-            _joined(grad_x) if grad_x else None,
-            _joined(grad_pi),
-            grad_bank.view_as(weight),
-            grad.sum((2, 3)) if ctx.needs_input_grad[3] else None,
-            None,
-        )
-
-
-def _mix(pi: Tensor, weight: Tensor) -> Tensor:
-    """The kernels of all images below one another, ``(N out, C / groups, h, w)``."""
-    return (pi @ weight.flatten(1)).view(-1, *weight.shape[2:])
-
-
-def _as_channels(x: Tensor) -> Tensor:
-    """N images with C channels as one image with N C channels."""
-    return x.reshape(1, -1, *x.shape[2:])
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _images_at_once(x: Tensor, weight: Tensor) -> int:
-    if x.device.type != "cpu":
-        return len(x)
-    return min(len(x), max(1, _MIXED_WEIGHTS_AT_ONCE // weight[0].numel()))
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class KernelAttention(nn.Module):
@@ -323,20 +177,7 @@ class DynamicConv2d(nn.Conv2d):
         The copies part in training as soon as the attention tells images apart. To
         train from scratch, call ``reset_parameters`` first.
         """
-        layer = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
-            conv.groups,
-            conv.bias is not None,
-            conv.padding_mode,
-            conv.weight.device,
-            conv.weight.dtype,
-            kernels=kernels,
-        )
+        layer = cls(**_options(conv), kernels=kernels)
         layer.train(conv.training)
         layer.weight = _bank(conv.weight, kernels)
         if conv.bias is not None:
@@ -345,8 +186,8 @@ class DynamicConv2d(nn.Conv2d):
 
 
 def make_dynamic(
-    model: nn.Module, kernels: int = 4, *, skip: Collection[str] = ()
-) -> nn.Module:
+    model: Model, kernels: int = 4, *, skip: Collection[str] = ()
+) -> Model:
     """Replace the convolutions of ``model``, in place, and return it.
 
     The network still computes what it did (:meth:`DynamicConv2d.from_conv`).
@@ -398,7 +239,6 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
             module.temperature.fill_(temperature)
 
 
-@torch.no_grad()
 def kernel_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """The shares of every dynamic layer for the images ``x``, ``{layer: (N, K)}``.
 
@@ -406,26 +246,18 @@ def kernel_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """
     shares: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, pi: Tensor) -> None:
-            shares[name] = pi
+    def note(name: str, module: nn.Module, args: Any, pi: Tensor) -> None:
+        shares[name] = pi
 
-        return hook
-
-    hooks = [
-        layer.attention.register_forward_hook(keep(name))
-        for name, layer in dynamic_layers(model)
-    ]
-    try:
-        with evaluating(model):
-            model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad(), evaluating(model):
+        for name, layer in dynamic_layers(model):
+            hook = layer.attention.register_forward_hook(partial(note, name))
+            hooks.enter_context(hook)
+        model(x)
     return shares
 
 
-def with_average_attention(model: nn.Module, x: Tensor) -> nn.Module:
+def with_average_attention(model: Model, x: Tensor) -> Model:
     r"""A static copy of ``model``: each layer keeps one kernel, the average one.
 
     .. math:: \bar W = \sum_k \bar\pi_k W_k, \qquad
@@ -437,18 +269,8 @@ def with_average_attention(model: nn.Module, x: Tensor) -> nn.Module:
     static = copy.deepcopy(model)
     for name, layer in list(dynamic_layers(static)):
         pi = shares[name].mean(0)
-        with torch.device("meta"):  # its initial weights are not wanted
-            conv = nn.Conv2d(
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel_size,  # type: ignore[arg-type]
-                layer.stride,  # type: ignore[arg-type]
-                layer.padding,  # type: ignore[arg-type]
-                layer.dilation,  # type: ignore[arg-type]
-                layer.groups,
-                layer.bias is not None,
-                layer.padding_mode,
-            )
+        # on the meta device: its initial weights are not wanted
+        conv = nn.Conv2d(**_options(layer) | {"device": "meta"})
         conv.weight = nn.Parameter(torch.tensordot(pi, layer.weight.detach(), 1))
         if layer.bias is not None:
             conv.bias = nn.Parameter(pi @ layer.bias.detach())
@@ -456,17 +278,17 @@ def with_average_attention(model: nn.Module, x: Tensor) -> nn.Module:
     return static
 
 
-class TemperatureAnnealing(LRScheduler):
+class TemperatureAnnealing(Schedule):
     r"""Lower the temperature of all attentions from ``start`` to ``end``, linearly.
 
     .. math:: T_e = \max\{end,\; start - (start - end)\, e / epochs\}
 
-    A schedule like those of ``torch.optim.lr_scheduler``: ``step()`` once an epoch,
-    ``state_dict()`` to resume. It leaves the learning rate alone;
-    ``ChainedScheduler([lr_schedule, annealing])`` does both.
+    Like a schedule of ``torch.optim.lr_scheduler``, ``step()`` once an epoch, but it
+    leaves the learning rates alone; ``ChainedScheduler([lr_schedule, annealing])`` does
+    both.
 
     Args:
-        optimizer: of the training loop.
+        optimizer: of the training.
         model: with :class:`DynamicConv2d` layers.
         start, end: temperatures above 0; the paper's are 30 and 1.
         epochs: over how many epochs; the paper's are 10 of 300.
@@ -486,26 +308,12 @@ class TemperatureAnnealing(LRScheduler):
         check_number("start", start, above=0)
         check_number("end", end, above=0)
         check_number("epochs", epochs, at_least=1)
-        self.model, self.start, self.end, self.epochs = model, start, end, epochs
-        super().__init__(optimizer)
+        temperature = linear(start, end, epochs)
+        super().__init__(optimizer, partial(_anneal, model), temperature=temperature)
 
-    def get_lr(self) -> list[Any]:
-        return [group["lr"] for group in self.optimizer.param_groups]
 
-    def step(self, epoch: int | None = None) -> None:
-        super().step(epoch)
-        self._apply()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {k: v for k, v in super().state_dict().items() if k != "model"}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self._apply()
-
-    def _apply(self) -> None:
-        done = min(self.last_epoch / self.epochs, 1)
-        set_temperature(self.model, self.start + (self.end - self.start) * done)
+def _anneal(model: nn.Module, schedule: Schedule) -> None:
+    set_temperature(model, schedule["temperature"])
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -514,6 +322,23 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
         for name, child in parent._modules.items():
             if child is old:
                 setattr(parent, name, new)
+
+
+def _options(conv: nn.Conv2d) -> dict[str, Any]:
+    """The arguments that ``conv`` was made with."""
+    return {
+        "in_channels": conv.in_channels,
+        "out_channels": conv.out_channels,
+        "kernel_size": conv.kernel_size,
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "dilation": conv.dilation,
+        "groups": conv.groups,
+        "bias": conv.bias is not None,
+        "padding_mode": conv.padding_mode,
+        "device": conv.weight.device,
+        "dtype": conv.weight.dtype,
+    }
 
 
 def _bank(one: Tensor, kernels: int) -> nn.Parameter:

@@ -18,10 +18,8 @@ from ece661_sparse.gates.continuous import (
 )
 from ece661_sparse.gates.gating import (
     Gate,
-    Schedule,
     bake,
     expected_l0,
-    exponential,
     gate,
     gate_groups,
     gates,
@@ -44,12 +42,10 @@ __all__ = [
     "ContinuousGate",
     "Gate",
     "HardConcrete",
-    "Schedule",
     "bake",
     "concrete_density",
     "exact_gradient",
     "expected_l0",
-    "exponential",
     "gate",
     "gate_groups",
     "gates",

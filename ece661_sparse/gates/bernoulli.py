@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.stochastic import straight_through
 from ece661_sparse.gates.gating import Gate, gates
 
 Loss = Callable[[Tensor], Tensor]  # gates (K, n) to losses (K,)
@@ -66,8 +67,10 @@ def score_function_gradients(
     baseline: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""REINFORCE: :math:`(\mathcal L(z) - b)\,\nabla_{\log\alpha} \log p(z)
-    = (\mathcal L(z) - b)(z - \pi)`, one estimate for each sample.
+    r"""REINFORCE: one estimate of the gradient for each sample.
+
+    .. math:: (\mathcal L(z) - b)\,\nabla_{\log\alpha} \log p(z)
+              = (\mathcal L(z) - b)(z - \pi)
 
     Args:
         loss: from gates ``(K, n)`` to ``(K,)``; need not be differentiable.
@@ -111,8 +114,12 @@ def straight_through_gradients(
 
 
 def log_probability(z: Tensor, log_alpha: Tensor) -> Tensor:
-    r""":math:`\sum_j z_j \log \pi_j + (1 - z_j) \log(1 - \pi_j)` over the last
-    dimension, from the logit: no logarithm of a rounded 0."""
+    r"""The log-probability of gates, summed over the last dimension.
+
+    .. math:: \log p(z) = \sum_j z_j \log \pi_j + (1 - z_j) \log(1 - \pi_j)
+
+    Computed from the logits, so that no logarithm of a rounded 0 is taken.
+    """
     return (z * log_alpha - F.softplus(log_alpha)).sum(-1)
 
 
@@ -154,7 +161,7 @@ class Bernoulli(Gate):
         pi = self.log_alpha.sigmoid()
         self.last = torch.bernoulli(pi.detach())
         if self.estimator == "straight_through":
-            return self.last + (pi - pi.detach())
+            return straight_through(self.last, pi)
         return self.last
 
     def z_hat(self) -> Tensor:

@@ -12,7 +12,7 @@ everywhere but at :math:`s = 0`.
 
 >>> gate(model, ContinuousGate)
 >>> optimizer = SGD(gate_groups(model, lr=0.1, gate_lr=0.1), momentum=0.9)
->>> schedule = hardening(model, steps=epochs)
+>>> schedule = hardening(optimizer, model, steps=epochs)
 >>> loss = loss + lam * expected_l0(model)      # every update
 >>> schedule.step()                             # every epoch
 >>> bake(model)                                 # keeps s > 0
@@ -30,9 +30,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ece661_sparse.core.arguments import check_number
-from ece661_sparse.gates.gating import Gate, Schedule, exponential, gates
+from ece661_sparse.core.schedules import Schedule, geometric
+from ece661_sparse.gates.gating import Gate, gates
 
 
 class ContinuousGate(Gate):
@@ -84,7 +86,7 @@ class ContinuousGate(Gate):
         return torch.sigmoid(self.beta * self.s)
 
     def get_extra_state(self) -> Tensor:
-        """:math:`\\beta`, for the state dict."""
+        r""":math:`\beta`, for the state dict."""
         return torch.tensor(self.beta, dtype=torch.float64, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -101,7 +103,9 @@ class ContinuousGate(Gate):
         return f"{super().extra_repr()}, s0={self.s0:g}, beta={self.beta:g}"
 
 
-def hardening(model: nn.Module, steps: int, beta: float = 200.0) -> Schedule:
+def hardening(
+    optimizer: Optimizer, model: nn.Module, steps: int, beta: float = 200.0
+) -> Schedule:
     r"""Raise the :math:`\beta` of all gates from 1 to ``beta``, and keep it there.
 
     .. math:: \beta_e = \beta^{\,e / (E - 1)}, \qquad e = 0, \dots, E - 1
@@ -111,6 +115,7 @@ def hardening(model: nn.Module, steps: int, beta: float = 200.0) -> Schedule:
     the checkpoint.
 
     Args:
+        optimizer: of the training; its learning rates stay as they are.
         model: gated with :class:`ContinuousGate`.
         steps: :math:`E`, the number of epochs (or updates) of a round; at least 2.
         beta: the last :math:`\beta`, at least 1. The authors use 200.
@@ -118,13 +123,15 @@ def hardening(model: nn.Module, steps: int, beta: float = 200.0) -> Schedule:
     Raises:
         ValueError: ``steps`` or ``beta`` out of range; no continuous gate in the model.
     """
+    check_number("steps", steps, at_least=2)
     check_number("beta", beta, at_least=1)
-    found = list(_continuous(model).values())
-    return Schedule(partial(_set_beta, found), beta=exponential(1.0, beta, steps))
+    set_beta = partial(_set_beta, list(_continuous(model).values()))
+    return Schedule(optimizer, set_beta, beta=geometric(1.0, beta, steps - 1))
 
 
+# Not inside the function above: so a schedule can be pickled, and the copy of a model
+# with its schedule has its own gates.
 def _set_beta(found: list[ContinuousGate], schedule: Schedule) -> None:
-    # not inside the function above: a copy of model and schedule has its own gates
     for gate in found:
         gate.beta = schedule["beta"]
 

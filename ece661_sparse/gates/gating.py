@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +27,10 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.networks import owners
 
 GROUPS = ("weight", "input", "output")
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Gate(nn.Module, ABC):
@@ -98,10 +99,10 @@ class Gate(nn.Module, ABC):
 
 
 def gate(
-    model: nn.Module,
+    model: Model,
     make_gate: Callable[[Tensor, int | None], Gate],
     groups: str | Mapping[str, str] = "weight",
-) -> nn.Module:
+) -> Model:
     """Put a gate on the weight of every dense and convolutional layer, in place.
 
     Args:
@@ -136,11 +137,11 @@ def gate(
             )
         if name in gates(model):
             raise ValueError(f"the weight of layer {name!r} is gated already")
-        owners = _owners(model, layers[name].weight)
-        if len(owners) > 1:
+        tied = owners(model, layers[name].weight)
+        if len(tied) > 1:
             raise ValueError(
                 f"the weight of layer {name!r} has several owners, "
-                f"{', '.join(owners)}: bake would multiply its gates into all of them"
+                f"{', '.join(tied)}: bake would multiply its gates into all of them"
             )
         dims[name] = _dimension(name, layers[name], group)
     for name, dim in dims.items():
@@ -171,7 +172,7 @@ def expected_l0(model: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def bake(model: nn.Module) -> nn.Module:
+def bake(model: Model) -> Model:
     """Multiply the test-time gates into the weights and remove them, in place.
 
     The model is then a plain one: no parametrizations, exact zeros, and the outputs
@@ -217,69 +218,6 @@ def gate_groups(
     ]
 
 
-class Schedule:
-    r"""Numbers that change while training, such as λ, β or a learning rate.
-
-    A number is a function of the time, which :meth:`step` moves on: call it once an
-    epoch or once an update, whichever the functions count in.
-
-    >>> schedule = Schedule(lam=lambda t: 1e-6 * min(1, t / 10))
-    >>> loss = loss + schedule["lam"] * expected_l0(model)
-    >>> schedule.step()
-
-    Args:
-        tell: called with the schedule at the start, after every step and after
-            loading, to hand the numbers on: to the gates of a model, or to the
-            groups of an optimizer.
-        numbers: for each name a function from the time 0, 1, 2, … to a number.
-    """
-
-    def __init__(
-        self,
-        tell: Callable[[Schedule], object] | None = None,
-        **numbers: Callable[[int], float],
-    ) -> None:
-        self.time = 0
-        self._tell, self._numbers = tell, numbers
-        self._hand_on()
-
-    def __getitem__(self, name: str) -> float:
-        return self._numbers[name](self.time)
-
-    def step(self) -> None:
-        """Move on to the next epoch, or update."""
-        self.time += 1
-        self._hand_on()
-
-    def state_dict(self) -> dict[str, int]:
-        return {"time": self.time}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        self.time = state["time"]
-        self._hand_on()
-
-    def _hand_on(self) -> None:
-        if self._tell is not None:
-            self._tell(self)
-
-
-def exponential(start: float, end: float, steps: int) -> Callable[[int], float]:
-    r""":math:`start \cdot (end/start)^{t/(steps - 1)}` at time t, then ``end``.
-
-    Raises:
-        ValueError: ``start`` or ``end`` not above 0, or fewer than 2 steps.
-    """
-    check_number("start", start, above=0)
-    check_number("end", end, above=0)
-    check_number("steps", steps, at_least=2)
-    return partial(_exponential, start, end, steps)
-
-
-def _exponential(start: float, end: float, steps: int, t: int) -> float:
-    # not inside the function above: a schedule can be pickled and copied
-    return start * (end / start) ** min(t / (steps - 1), 1)
-
-
 def _some_gates(model: nn.Module) -> dict[str, Gate]:
     found = gates(model)
     if not found:
@@ -289,18 +227,6 @@ def _some_gates(model: nn.Module) -> dict[str, Gate]:
 
 def _is_gateable(module: nn.Module) -> bool:
     return isinstance(module, (nn.Linear, _ConvNd))
-
-
-def _owners(model: nn.Module, weight: Tensor) -> list[str]:
-    """The names of a parameter, one for each module that has it."""
-    return [
-        name
-        for prefix, module in model.named_modules()
-        for name, p in module.named_parameters(
-            prefix, recurse=False, remove_duplicate=False
-        )
-        if p is weight
-    ]
 
 
 def _dimension(name: str, layer: Any, group: str) -> int | None:

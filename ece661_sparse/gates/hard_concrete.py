@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ece661_sparse.core.arguments import check_number
+from ece661_sparse.core.stochastic import logistic_noise
 from ece661_sparse.gates.gating import Gate
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1  # of the paper
@@ -30,17 +31,11 @@ BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1  # of the paper
 def sample_concrete(
     log_alpha: Tensor, beta: float = BETA, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    r"""One s for each entry of ``log_alpha``, in [0, 1]; differentiable.
+    """One s for each entry of ``log_alpha``, in [0, 1]; differentiable.
 
-    Half precision is sampled in single: with 8 bits, one u in 256 would be 0.
+    Half precision is sampled in single, see :func:`~ece661_sparse.core.logistic_noise`.
     """
-    dtype = torch.promote_types(log_alpha.dtype, torch.float32)
-    u = torch.rand(
-        log_alpha.shape, dtype=dtype, device=log_alpha.device, generator=generator
-    )
-    # u is a multiple of eps/2; at 0 and 1 its logit would be infinite. In place: with
-    # a gate for each weight the noise is as large as the layer.
-    noise = u.logit_(torch.finfo(dtype).eps / 2)
+    noise = logistic_noise(log_alpha, generator)
     return noise.add_(log_alpha).div_(beta).sigmoid_()
 
 
@@ -82,9 +77,13 @@ def sample_hard_concrete(
 def probability_nonzero(
     log_alpha: Tensor, beta: float = BETA, gamma: float = GAMMA, zeta: float = ZETA
 ) -> Tensor:
-    r""":math:`P(z \ne 0) = 1 - Q_{\bar s}(0) = \sigma(\log\alpha - \beta \log
-    \frac{-\gamma}{\zeta})`; its sum over the weights is the slide's
-    :math:`\mathcal L_C`."""
+    r"""The probability that a gate is not exactly 0.
+
+    .. math:: P(z \ne 0) = 1 - Q_{\bar s}(0)
+              = \sigma\big(\log\alpha - \beta \log\tfrac{-\gamma}{\zeta}\big)
+
+    Its sum over the weights is the slide's :math:`\mathcal L_C`.
+    """
     _check(beta, gamma, zeta)
     return (log_alpha - beta * math.log(-gamma / zeta)).sigmoid_()
 
@@ -92,8 +91,11 @@ def probability_nonzero(
 def probability_one(
     log_alpha: Tensor, beta: float = BETA, gamma: float = GAMMA, zeta: float = ZETA
 ) -> Tensor:
-    r""":math:`P(z = 1) = 1 - Q_{\bar s}(1) = \sigma(\log\alpha - \beta \log
-    \frac{1 - \gamma}{\zeta - 1})`."""
+    r"""The probability that a gate is exactly 1.
+
+    .. math:: P(z = 1) = 1 - Q_{\bar s}(1)
+              = \sigma\big(\log\alpha - \beta \log\tfrac{1 - \gamma}{\zeta - 1}\big)
+    """
     _check(beta, gamma, zeta)
     return (log_alpha - beta * math.log((1 - gamma) / (zeta - 1))).sigmoid()
 

@@ -62,14 +62,15 @@ def continuous_sparsification(
         if number > 1:
             start_round(network)
         groups = gate_groups(network, lr, gate_lr, weight_decay)
+        optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
         run.fit(
             f"round-{number}",
             network,
-            torch.optim.SGD(groups, momentum=0.9, nesterov=True),
+            optimizer,
             epochs=epochs,
             batch_size=batch_size,
             loss=loss,
-            scheduler=hardening(network, epochs, beta),
+            scheduler=hardening(optimizer, network, epochs, beta),
         )
         left.append(remaining(network))
     bake(network)

@@ -10,7 +10,7 @@ from ece661_sparse.gates import (
     expected_l0,
     gate,
     gate_groups,
-    hardening,
+    gates,
 )
 from ece661_sparse.models import LeNet5
 from tests.benchmarks.harness import Bar
@@ -30,7 +30,8 @@ def training(gated: bool) -> Callable[[], None]:
     if gated:
         gate(model, ContinuousGate)
         groups = gate_groups(model, lr=1e-3, gate_lr=1.0)
-        hardening(model, steps=2).step()
+        for found in gates(model).values():
+            found.beta = 200.0
     optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
 
     def run() -> None:

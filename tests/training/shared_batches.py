@@ -78,7 +78,7 @@ def gated(kind, groups="weight", schedule=None):
     def loss(logits, y):
         return F.cross_entropy(logits, y) + 1e-2 * expected_l0(model)
 
-    scheduler = schedule(model, EPOCHS) if schedule else None
+    scheduler = schedule(optimizer, model, EPOCHS) if schedule else None
     return fit(model, optimizer, loss=loss, scheduler=scheduler)
 
 
