@@ -17,6 +17,7 @@ from ece661_sparse.core.networks import (
     layers,
     owners,
 )
+from ece661_sparse.core.optimizers import closure_first
 from ece661_sparse.core.schedules import Schedule, geometric, linear
 from ece661_sparse.core.stochastic import logistic_noise, straight_through
 from ece661_sparse.core.tables import Table
@@ -29,6 +30,7 @@ __all__ = [
     "check_known",
     "check_number",
     "check_tensor",
+    "closure_first",
     "effective_kernels",
     "evaluating",
     "geometric",

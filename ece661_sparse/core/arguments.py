@@ -37,13 +37,15 @@ def check_number(
     )
 
 
-def check_count(name: str, value: int, *, at_most: int | None = None) -> None:
-    """Refuse anything but a whole number from 0 to `at_most`."""
+def check_count(
+    name: str, value: int, *, at_least: int = 0, at_most: int | None = None
+) -> None:
+    """Refuse anything but a whole number from `at_least` to `at_most`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < 0 or (at_most is not None and value > at_most):
+    if not whole or value < at_least or (at_most is not None and value > at_most):
         limit = "" if at_most is None else f" and <= {at_most}"
         raise ValueError(
-            f"{name} must be a whole number >= 0{limit}, got {name}={value!r}"
+            f"{name} must be a whole number >= {at_least}{limit}, got {name}={value!r}"
         )
 
 

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
-from ece661_sparse.proximal.penalties import Penalty, Step
+from ece661_sparse.core.optimizers import closure_first
+from ece661_sparse.proximal.penalties import Penalty
 
 
 class ProximalOptimizer(Optimizer):
@@ -99,26 +99,17 @@ class ProximalOptimizer(Optimizer):
             if entry is not None:
                 self._check_group(i, group, entry)
 
-    @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
+    @closure_first
+    def step(self) -> None:
         """Gradient step, then prox.
 
         The step is done completely or not at all: parameters, the optimizer's state
         and the penalties' state are restored if anything raises.
 
-        Args:
-            closure: recomputes the loss and its gradients; called once.
-
         Raises:
             ValueError: the gradient step made a parameter infinite or NaN; the
                 message names its group and index. Or a penalty refuses the step.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         with self._all_or_nothing():
             for _, penalty, tensors, state in self._penalised():
                 penalty.prepare_(tensors, state)
@@ -127,8 +118,8 @@ class ProximalOptimizer(Optimizer):
             for group, penalty, tensors, state in self._penalised():
                 # Warm-up schedules start at 0, where the prox is the identity.
                 if group.get("lr") != 0:
-                    penalty.prox_(tensors, self._step_taken(group, tensors), state)
-        return loss
+                    steps = [self._step_taken(group, p) for p in tensors]
+                    penalty.prox_(tensors, steps, state)
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state dictionary, and the penalties' state beside it."""
@@ -232,19 +223,15 @@ class ProximalOptimizer(Optimizer):
                 ]
             yield group, penalty, tensors, state
 
-    def _step_taken(self, group: dict[str, Any], tensors: list[Tensor]) -> Step:
-        """The step of every tensor: 0 without a gradient."""
-
-        def of(p: Tensor) -> float | Tensor:
-            if p.grad is None:
-                return 0.0
-            if self.step_size is not None:
-                return self.step_size(group)
-            if isinstance(self.optimizer, SGD):
-                return momentum_step(group)
-            return adam_step(group, self.state[p])
-
-        return [of(p) for p in tensors]
+    def _step_taken(self, group: dict[str, Any], p: Tensor) -> float | Tensor:
+        """The step of a parameter: 0 without a gradient."""
+        if p.grad is None:
+            return 0.0
+        if self.step_size is not None:
+            return self.step_size(group)
+        if isinstance(self.optimizer, SGD):
+            return momentum_step(group)
+        return adam_step(group, self.state[p])
 
     def _check_finite(self) -> None:
         for i, group in enumerate(self.param_groups):

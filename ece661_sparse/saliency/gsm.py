@@ -13,15 +13,17 @@ Ding et al., "Global Sparse Momentum SGD for Pruning Very Deep Neural Networks",
 NeurIPS 2019.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LRScheduler
 
 from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.optimizers import closure_first
+from ece661_sparse.core.schedules import Schedule, geometric
 
 
 class GSM(SGD):
@@ -81,8 +83,7 @@ class GSM(SGD):
         total = sum(p.numel() for p in self._kernels())
         if total == 0:
             raise ValueError("params must hold a kernel (two or more dimensions)")
-        check_count("keep", keep, at_most=total)
-        check_number("keep", keep, at_least=1)
+        check_count("keep", keep, at_least=1, at_most=total)
         self.defaults |= {"keep": keep, "average": average}
         for group in self.param_groups:  # where state_dict looks for them
             group["keep"], group["average"] = keep, average
@@ -98,42 +99,35 @@ class GSM(SGD):
                 "keep and average hold for all groups, because all kernels compete "
                 f"together: give them to GSM itself, got a group with {sorted(own)}"
             )
-        params = param_group["params"]
-        params = [params] if isinstance(params, Tensor) else list(params)
-        tensors = [p[1] if isinstance(p, tuple) else p for p in params]  # named
-        kernels = [p for p, t in zip(params, tensors, strict=True) if t.ndim >= 2]
-        others = [p for p, t in zip(params, tensors, strict=True) if t.ndim < 2]
+        group = dict(param_group)
+        super().add_param_group(group)  # checks and completes it
+        self.param_groups.pop()
         # one pass over the memory instead of four, where torch has it
-        fused = all(t.device.type in ("cpu", "cuda") for t in tensors) or None
-        group = {"fused": fused, **param_group}
-        if kernels:
-            super().add_param_group({**group, "params": kernels, "competes": True})
-        if others:
-            free = {"competes": False, "weight_decay": 0.0}
-            super().add_param_group({**group, "params": others, **free})
+        has_fused = all(p.device.type in ("cpu", "cuda") for p in group["params"])
+        group["fused"] = param_group.get("fused", has_fused or None)
+        for competes in (True, False):
+            inside = [(p.ndim >= 2) is competes for p in group["params"]]
+            if any(inside):
+                part = {**group, "competes": competes}
+                for key in {"params", "param_names"} & group.keys():
+                    part[key] = list(compress(group[key], inside))
+                if not competes:
+                    part["weight_decay"] = 0.0
+                self.param_groups.append(part)
 
     @property
     def keep(self) -> int:
         """Q, the weights that see the gradient."""
         return self.param_groups[0]["keep"]
 
-    @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
+    @closure_first
+    def step(self) -> None:
         """Mask the gradients (in place), then take SGD's step.
-
-        Args:
-            closure: recomputes the loss and its gradients; called once.
 
         Raises:
             ValueError: a saliency is NaN or infinite; nothing is changed. (On a GPU,
                 where looking would wait for the device, it spreads instead.)
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         kernels = [p for p in self._kernels() if p.grad is not None]
         if kernels:
             saliency = self._saliency(kernels)
@@ -142,7 +136,6 @@ class GSM(SGD):
                 p.grad.mul_(part.view(p.shape))  # type: ignore[union-attr]
             self._match_layouts(kernels)
         super().step()
-        return loss
 
     def _kernels(self) -> list[Tensor]:
         groups = [group for group in self.param_groups if group["competes"]]
@@ -200,7 +193,7 @@ class GSM(SGD):
         return 0.0
 
 
-class GradualKeep(LRScheduler):
+class GradualKeep(Schedule):
     r"""Let more weights compete at first: ``keep`` falls from ``start`` to its end.
 
     .. math:: Q_e = \text{start} \cdot (Q / \text{start})^{\min(1,\, e/\text{epochs})}
@@ -209,7 +202,7 @@ class GradualKeep(LRScheduler):
     are a ``torch.optim.lr_scheduler.ChainedScheduler``.
 
     Args:
-        optimizer: its ``keep`` is the end.
+        optimizer: the end is the ``keep`` that it was made with.
         start: the first ``keep``, no smaller than the end.
         epochs: when the end is reached.
 
@@ -218,21 +211,16 @@ class GradualKeep(LRScheduler):
     """
 
     def __init__(self, optimizer: GSM, start: int, epochs: int) -> None:
-        check_count(
-            "start", start, at_most=sum(p.numel() for p in optimizer._kernels())
-        )
-        check_number("start", start, at_least=optimizer.keep)
+        total = sum(p.numel() for p in optimizer._kernels())
+        end = optimizer.defaults["keep"]  # a loaded optimizer may be on the way there
+        check_count("start", start, at_least=end, at_most=total)
         check_number("epochs", epochs, above=0)
-        self.start, self.end, self.epochs = start, optimizer.keep, epochs
-        super().__init__(optimizer)
+        super().__init__(optimizer, _set_keep, keep=geometric(start, end, epochs))
 
-    def get_lr(self) -> list[float | Tensor]:
-        """Set ``keep``; the learning rates stay as they are."""
-        done = min(1.0, self.last_epoch / self.epochs)
-        keep = round(self.start * (self.end / self.start) ** done)
-        for group in self.optimizer.param_groups:
-            group["keep"] = keep
-        return [group["lr"] for group in self.optimizer.param_groups]
+
+def _set_keep(schedule: Schedule) -> None:
+    for group in schedule.optimizer.param_groups:
+        group["keep"] = round(schedule["keep"])
 
 
 def _parts(flat: Tensor, kernels: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -16,7 +16,7 @@ Zhang et al., "A Systematic DNN Weight Pruning Framework using Alternating Direc
 Method of Multipliers", ECCV 2018.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,7 +24,9 @@ from torch import Tensor
 from torch.optim import Adam
 
 from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.optimizers import closure_first
 from ece661_sparse.proximal.projections import project_top_n
+from ece661_sparse.saliency.baselines.groups import with_options
 
 
 class ADMM(Adam):
@@ -61,32 +63,28 @@ class ADMM(Adam):
         every: int = 1000,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, lr=lr, weight_decay=weight_decay)
-        self.defaults |= {"keep": keep, "rho": rho, "every": every}
-        for group in self.param_groups:
-            _complete(group, self.defaults)
+        options = {"keep": keep, "rho": rho, "every": every, "steps": 0}
+        groups = with_options(params, options)
+        super().__init__(groups, lr=lr, weight_decay=weight_decay)
+        self.defaults |= options  # torch gives them to groups that are added later
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; what it does not say is as in the others."""
         super().add_param_group(param_group)
-        if "keep" in self.defaults:  # not yet: torch is adding the first ones
-            _complete(self.param_groups[-1], self.defaults)
+        group = self.param_groups.pop()  # to come back once it is checked
+        check_number("rho", group["rho"], above=0)
+        check_count("every", group["every"], at_least=1)
+        if group["keep"] is not None:
+            total = sum(p.numel() for p in _kernels(group))
+            check_count("keep", group["keep"], at_most=total)
+        self.param_groups.append(group)
 
-    @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
+    @closure_first
+    def step(self) -> None:
         """One step on W; every ``every`` steps Z and U follow.
 
         The pull is added to ``p.grad``, in place.
-
-        Args:
-            closure: recomputes the loss and its gradients; called once.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         for group in self._groups():
             for p in _kernels(group):
                 state = self.state[p]
@@ -98,14 +96,13 @@ class ADMM(Adam):
         aside = {p: self.state.pop(p) for p in waiting}
         super().step()
         for p, copies in aside.items():
-            self.state[p].update(copies)
+            self.state[p] = copies | self.state[p]
         for group in self._groups():
             if any("Z" not in self.state[p] for p in _kernels(group)):
                 self._start_copies(group)
             group["steps"] += 1
             if group["steps"] % group["every"] == 0:
                 self._update_copies(group)
-        return loss
 
     @torch.no_grad()
     def project_(self) -> None:
@@ -139,7 +136,9 @@ class ADMM(Adam):
         weights = _kernels(group)
         copies = project_top_n([p.detach() for p in weights], group["keep"])
         for p, z in zip(weights, copies, strict=True):
-            self.state[p]["Z"], self.state[p]["U"] = z, torch.zeros_like(p)
+            state = self.state[p]
+            state["Z"], state["U"] = z, torch.zeros_like(p)
+            state.setdefault("step", torch.tensor(0.0))  # Adam asks for it on loading
 
     def _update_copies(self, group: dict[str, Any]) -> None:
         states = [(p, self.state[p]) for p in _kernels(group)]
@@ -151,16 +150,3 @@ class ADMM(Adam):
 
 def _kernels(group: dict[str, Any]) -> list[Tensor]:
     return [p for p in group["params"] if p.ndim >= 2 and p.requires_grad]
-
-
-def _complete(group: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Options that the group does not have, and a start at step 0."""
-    for option, value in defaults.items():
-        group.setdefault(option, value)
-    check_number("rho", group["rho"], above=0)
-    check_count("every", group["every"])
-    check_number("every", group["every"], at_least=1)
-    if group["keep"] is not None:
-        total = sum(p.numel() for p in _kernels(group))
-        check_count("keep", group["keep"], at_most=total)
-    group["steps"] = 0

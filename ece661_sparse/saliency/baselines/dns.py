@@ -17,7 +17,7 @@ for each layer keep it from flickering:
 Guo et al., "Dynamic Network Surgery for Efficient DNNs", NeurIPS 2016.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.optim import SGD
 
 from ece661_sparse.core.arguments import check_count, check_number
+from ece661_sparse.core.optimizers import closure_first
+from ece661_sparse.saliency.baselines.groups import with_options
 
 OFF, ON = 0.9, 1.1  # of the threshold
 
@@ -52,9 +54,8 @@ class DNS(SGD):
     its biases have one threshold, taken from their magnitudes at the first step, and
     biases are cut like weights (:func:`layer_groups` makes such groups).
     Masks are updated with probability :math:`(1 + \gamma k)^{-\text{power}}` at step
-    k, layer by layer: often at first, then seldom. The draw comes from ``generator``
-    (on the CPU), whose state ``state_dict`` then holds and a copy carries on, or from
-    torch's global one, which a checkpoint restores.
+    k, layer by layer: often at first, then seldom. The draw comes from torch's global
+    generator.
 
     Args:
         params: parameter groups, with a ``c`` each; None for those left dense. A group
@@ -70,7 +71,6 @@ class DNS(SGD):
             is constant; with ReLU it sends no gradient back, and nothing of it can be
             spliced in again.
         momentum, weight_decay, nesterov: as in SGD, on the dense weights.
-        generator: of the draws.
 
     Raises:
         ValueError: an argument outside its range.
@@ -88,59 +88,31 @@ class DNS(SGD):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
-        generator: torch.Generator | None = None,
     ) -> None:
+        options = {"c": c, "gamma": gamma, "power": power, "stop": stop, "ramp": ramp}
+        options |= {"steps": 0, "size": None, "threshold": None}
+        groups = with_options(params, options)
         super().__init__(
-            params, lr, momentum, weight_decay=weight_decay, nesterov=nesterov
+            groups, lr, momentum, weight_decay=weight_decay, nesterov=nesterov
         )
-        self.generator = generator
-        self.defaults |= {"c": c, "gamma": gamma, "power": power}
-        self.defaults |= {"stop": stop, "ramp": ramp}
-        for group in self.param_groups:
-            _complete(group, self.defaults)
+        self.defaults |= options  # torch gives them to groups that are added later
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; what it does not say is as in the others."""
         super().add_param_group(param_group)
-        if "c" in self.defaults:  # not yet: torch is adding the first ones
-            _complete(self.param_groups[-1], self.defaults)
+        group = self.param_groups.pop()  # to come back once it is checked
+        check_number("gamma", group["gamma"], at_least=0)
+        check_number("power", group["power"], at_least=0)
+        check_count("ramp", group["ramp"])
+        if group["stop"] is not None:
+            check_count("stop", group["stop"])
+        if group["c"] is not None:
+            check_number("c", group["c"])
+        self.param_groups.append(group)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles; a generator goes by its state."""
-        generator = self.generator and self.generator.get_state()
-        return super().__getstate__() | {"generator": generator}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if isinstance(saved := state.get("generator"), Tensor):
-            state = state | {"generator": torch.Generator().set_state(saved)}
-        super().__setstate__(state)
-
-    def state_dict(self) -> dict[str, Any]:
-        """As of any optimizer, and the state of a generator of its own."""
-        saved = super().state_dict()
-        if self.generator is not None:
-            saved["generator"] = self.generator.get_state()
-        return saved
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As of any optimizer; a generator of its own goes on where it was."""
-        super().load_state_dict(state_dict)
-        if self.generator is not None and "generator" in state_dict:
-            self.generator.set_state(state_dict["generator"].cpu())
-
-    @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
-        """Step on the dense weights, perhaps a new mask, and the parameters masked.
-
-        Args:
-            closure: recomputes the loss and its gradients; called once.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    @closure_first
+    def step(self) -> None:
+        """Step on the dense weights, perhaps a new mask, and the parameters masked."""
         groups = [g for g in self.param_groups if g["c"] is not None and _trained(g)]
         for group in groups:
             if group["size"] is None:
@@ -161,27 +133,12 @@ class DNS(SGD):
                     state["mask"].copy_(splice(p, state["mask"], group["threshold"]))
                 p.mul_(state["mask"])
             group["steps"] += 1
-        return loss
 
     def _is_due(self, group: dict[str, Any]) -> bool:
         k = group["steps"]
         probability = (1 + group["gamma"] * k) ** -group["power"]
-        draw = torch.rand((), generator=self.generator).item()
+        draw = torch.rand(()).item()
         return draw < probability and (group["stop"] is None or k < group["stop"])
-
-
-def _complete(group: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Options that the group does not have, and a start at step 0."""
-    for option, value in defaults.items():
-        group.setdefault(option, value)
-    check_number("gamma", group["gamma"], at_least=0)
-    check_number("power", group["power"], at_least=0)
-    if group["stop"] is not None:
-        check_count("stop", group["stop"])
-    check_count("ramp", group["ramp"])
-    if group["c"] is not None:
-        check_number("c", group["c"])
-    group.update(steps=0, size=None, threshold=None)
 
 
 def _trained(group: dict[str, Any]) -> list[Tensor]:

@@ -1,9 +1,9 @@
-"""Parameter groups, one for each layer, with what a method wants to know of each."""
+"""Parameter groups with options of their own: one for each layer, for example."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ece661_sparse.core.networks import layers
 
@@ -42,3 +42,13 @@ def layer_groups(
     grouped = {id(p) for group in groups for p in group["params"]}
     rest = [p for p in model.parameters() if id(p) not in grouped]
     return [*groups, {"params": rest}] if rest else groups
+
+
+def with_options(
+    params: Iterable[Tensor] | Iterable[dict[str, Any]], options: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Parameters, or groups of them, as groups: with these options or their own."""
+    groups: list[Any] = list(params)
+    if groups and not isinstance(groups[0], dict):
+        groups = [{"params": groups}]
+    return [{**options, **group} for group in groups]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.core.networks import kernels
+from ece661_sparse.core.schedules import geometric
 from ece661_sparse.saliency.masks import (
     apply_mask,
     global_mask,
@@ -83,11 +84,10 @@ def geometric_schedule(total: int, keep: int, rounds: int) -> list[int]:
         ValueError: ``rounds`` below 1, or ``keep`` not between 1 and ``total``.
     """
     check_count("total", total)
-    check_count("keep", keep, at_most=total)
-    check_number("keep", keep, at_least=1)
-    check_count("rounds", rounds)
-    check_number("rounds", rounds, at_least=1)
-    return [round(total * (keep / total) ** (i / rounds)) for i in range(1, rounds + 1)]
+    check_count("keep", keep, at_least=1, at_most=total)
+    check_count("rounds", rounds, at_least=1)
+    budget = geometric(total, keep, rounds)
+    return [round(budget(i)) for i in range(1, rounds + 1)]
 
 
 def prune_and_retrain(
