@@ -12,6 +12,7 @@ slide takes the first term of its Taylor expansion, with its sign put right:
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import cast
 
@@ -153,15 +154,11 @@ def loss_change(
         name: _layer(model, name, positions) for name, positions in weights.items()
     }
     called: set[nn.Module] = set()
-    hooks = [
-        layer.register_forward_hook(lambda layer, *_: called.add(layer))
-        for layer in layers.values()
-    ]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers.values():
+            hook = layer.register_forward_hook(lambda layer, *_: called.add(layer))
+            hooks.enter_context(hook)
         before = loss(model(x), y)
-    finally:
-        for hook in hooks:
-            hook.remove()
     changes = {}
     for name, positions in weights.items():
         layer = layers[name]
@@ -172,11 +169,9 @@ def loss_change(
             )
 
         def without(position: Tensor, layer: Layer = layer) -> Tensor:
-            hook = layer.register_forward_hook(partial(_take_away, position, part))
-            try:
+            take_away = partial(_take_away, position, part)
+            with layer.register_forward_hook(take_away):
                 return loss(model(x), y) - before
-            finally:
-                hook.remove()
 
         changes[name] = (
             torch.vmap(without, chunk_size=chunk_size)(positions)

@@ -7,7 +7,7 @@ lottery ticket.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -188,17 +188,13 @@ def keep_zeros(
     def mask_weights(*_: Any) -> None:
         torch._foreach_mul_(weights, factors)
 
-    hooks = [
-        p.register_post_accumulate_grad_hook(mask_gradient)
-        for p in weights
-        if p.requires_grad
-    ]
-    hooks.append(register_optimizer_step_post_hook(mask_weights))
-    try:
+    with ExitStack() as hooks:
+        for p in weights:
+            if p.requires_grad:
+                hook = p.register_post_accumulate_grad_hook(mask_gradient)
+                hooks.enter_context(hook)
+        hooks.enter_context(register_optimizer_step_post_hook(mask_weights))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _matched(

@@ -18,6 +18,7 @@ Surgeon", NeurIPS 2017.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -99,17 +100,12 @@ def input_hessians(
         sums[name] = sums.get(name, 0) + x.T @ x
         counts[name] += len(x)
 
-    hooks = [
-        layer.register_forward_pre_hook(partial(record, name))
-        for name, layer in layers(model)
-    ]
-    try:
-        with evaluating(model):
-            for batch in batches:
-                model(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with evaluating(model), ExitStack() as hooks:
+        for name, layer in layers(model):
+            hook = layer.register_forward_pre_hook(partial(record, name))
+            hooks.enter_context(hook)
+        for batch in batches:
+            model(batch)
     if unseen := [name for name, count in counts.items() if count == 0]:
         raise ValueError(
             "batches must reach every Linear and Conv2d layer of the model, but no "
