@@ -20,24 +20,19 @@ from ece661_sparse.saliency.baselines.lobs import (
 )
 from ece661_sparse.saliency.baselines.srinivas import (
     TrainableGate,
-    add_gates,
     clip_gates,
     gate_penalty,
-    gates,
-    remove_gates,
 )
 
 __all__ = [
     "ADMM",
     "DNS",
     "TrainableGate",
-    "add_gates",
     "budget_mask",
     "clip_gates",
     "delete_weight",
     "deletion_saliency",
     "gate_penalty",
-    "gates",
     "geometric_schedule",
     "input_hessians",
     "layer_groups",
@@ -46,7 +41,6 @@ __all__ = [
     "prune_layers",
     "prune_rows",
     "quality_mask",
-    "remove_gates",
     "splice",
     "standardised_magnitude",
 ]
