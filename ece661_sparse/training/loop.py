@@ -1,7 +1,7 @@
 """The training loop of all chapters: whole data set in memory, a batch is an index."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -48,7 +48,7 @@ def train(
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     scheduler: LRScheduler | None = None,
     seed: int = 0,
-    progress: bool | str = True,
+    progress: bool | Mapping[str, Any] = True,
     checkpoint: Checkpoint | None = None,
     evaluate: Callable[[nn.Module], dict[str, Any]] | None = None,
     augment: Callable[[Tensor], Tensor] | None = None,
@@ -73,7 +73,7 @@ def train(
             whose subgradient shall be followed is added here (``regularized``).
         scheduler: learning-rate schedule, advanced once an epoch by ``step()``.
         seed: of the batches.
-        progress: show a progress bar, labelled if this is a text.
+        progress: show a progress bar; a mapping has its options, those of ``tqdm``.
         checkpoint: written after every epoch. If it exists, the run continues from
             it, and ends with the same bits as a run that was never stopped.
         evaluate: ``evaluate(model)`` returns numbers to add to the epoch's record.
@@ -109,10 +109,10 @@ def train(
     device = images.x.device.type
     precision = torch.autocast(device, autocast) if autocast else nullcontext()
     with tqdm(
-        desc=progress if isinstance(progress, str) else None,
         total=epochs * steps,
         initial=len(history) * steps,
         disable=not progress or rank() > 0,
+        **(progress if isinstance(progress, Mapping) else {}),
     ) as bar:
         for epoch in range(len(history), epochs):
             model.train()
@@ -134,7 +134,7 @@ def train(
                 scheduler.step()
             record = {"epoch": epoch + 1, "loss": total.item() / len(images)}
             history.append(record | (evaluate(model) if evaluate else {}))
-            bar.set_postfix(record)
+            bar.set_postfix(record, refresh=False)
             if checkpoint is not None and rank() == 0:
                 checkpoint.save(
                     run=run,
