@@ -186,9 +186,12 @@ def bake(model: Model) -> Model:
     """
     for name, found in _some_gates(model).items():
         found.eval()
-        parametrize.remove_parametrizations(
-            model.get_submodule(name), "weight", leave_parametrized=True
-        )
+        layer = model.get_submodule(name)
+        # torch removes the gated weight from the layer's class, which it shares with
+        # the layer's copies: they would lose theirs
+        shared = type(layer)
+        layer.__class__ = type(shared.__name__, shared.__bases__, {**vars(shared)})
+        parametrize.remove_parametrizations(layer, "weight")
     return model
 
 
