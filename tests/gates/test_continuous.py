@@ -74,7 +74,7 @@ def test_values_are_the_slides(beta, s0):
     for found, expected in (
         (made.probability(), soft),
         (made.z(), scale * soft),
-        (made.z_hat(), scale * (s > 0)),
+        (made.z_hat(), scale * (s > 0).double()),
         (made.expected_l0(), soft.sum()),
     ):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
