@@ -1,23 +1,25 @@
-"""One training in several processes, each on a GPU or a core, started by torchrun::
+"""One training in several processes, each on a GPU or a core.
+
+They are started by torchrun::
 
     torchrun --nproc-per-node 2 -m ece661_sparse reproduce table1 --row gsm-lenet300-60x
 
-Every process has the network and all the images. It takes its share of each batch, and
-torch's DistributedDataParallel averages the gradients before the optimizer sees them:
-saliencies, projections and masks come out alike everywhere, and are those of one
-process with the whole batch. Up to rounding, that is, and with three exceptions:
+Every process has the network and all the images. It works on its shard of each batch,
+and torch's DistributedDataParallel averages the gradients before the optimizer sees
+them. So saliencies, projections and masks are the same in every process, and, up to
+rounding, those of one process with the whole batch. There are three exceptions:
 
 - Noise. The generators of all processes are in the same state. Gates on weights and
   changes to images (``augment``) are therefore drawn as in one process. Noise that the
   network draws for each image (dropout, channel gating) is the same for the first image
-  of every share, for the second, and so on: right on average, though not what one
-  process draws. An optimizer that draws as well (DNS) then needs shares of equal size.
-- Batch normalisation. On GPUs over the whole batch (SyncBatchNorm). On CPUs, for which
-  torch has none, over the share.
-- A loss that compares images of a batch, as ``batch_shaping`` does, sees the share.
+  of every shard, for the second, and so on: right on average, but not what one process
+  draws. An optimizer that draws as well (DNS) then needs shards of equal size.
+- Batch normalisation. On GPUs its statistics are those of the whole batch
+  (SyncBatchNorm); on CPUs, for which torch has no such layer, those of the shard.
+- A loss that compares the images of a batch, as ``batch_shaping`` does, sees the shard.
 
 Rank 0 alone reads checkpoints and writes files: the disks need not be shared, and a run
-may go on with another number of processes.
+may be resumed with another number of processes.
 """
 
 from __future__ import annotations
@@ -40,10 +42,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
-# What gloo and NCCL say of a process that is gone, in a plain RuntimeError.
+# What gloo and NCCL write into a plain RuntimeError when another process is gone.
 LOST = ("closed by peer", "reset by peer", "remote process exited")
 GO_ON = "The same command goes on from the last finished epoch."
-WAIT = 60  # seconds for a lock, until the others hear that rank 0 is still waiting
+WAIT = 60  # seconds that rank 0 waits for a lock before it tells the others
 
 
 def world_size() -> int:
@@ -60,10 +62,10 @@ def rank() -> int:
 
 
 def parallel(model: nn.Module) -> nn.Module:
-    """The model to call in a training step: ``backward`` averages its gradients.
+    """The model to call in a training step: its ``backward`` averages the gradients.
 
-    On GPUs its batch normalisation becomes, and stays, SyncBatchNorm: the same layer
-    with the same state, which in one process does the same.
+    On GPUs its batch normalisation becomes SyncBatchNorm and stays it: a layer with the
+    same state, which in one process computes the same.
     """
     if world_size() == 1:
         return model
@@ -72,31 +74,32 @@ def parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model)
 
 
-def share(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-    r"""This process's part of the images and labels, and the weight of its mean loss.
+def shard(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+    r"""This process's shard of a batch, and the weight of the shard's mean loss.
 
     .. math:: \frac1n \sum_{i=1}^n L_i = \frac1W \sum_{r=1}^W w_r \bar L_r,
               \qquad w_r = \frac{n_r W}{n}
 
-    with W processes, of which r has :math:`n_r` images and their mean
-    :math:`\bar L_r`. The right side is the mean that DistributedDataParallel takes;
-    without the weights it would be wrong wherever W does not divide n.
+    for W processes, of which r has :math:`n_r` of the n images and their mean loss
+    :math:`\bar L_r`. DistributedDataParallel takes the mean over r; without the weights
+    it would be wrong wherever W does not divide n.
     """
     processes = world_size()
     if processes == 1:
         return x, y, 1.0
     images, labels = (tensor.tensor_split(processes)[rank()] for tensor in (x, y))
     weight = len(labels) * processes / len(y)
-    if not len(labels):  # a network wants an image, if one that does not count
+    if not len(labels):  # an empty shard still runs one image, with weight 0
         images, labels = x[:1], y[:1]
     return images, labels, weight
 
 
-def agree(model: nn.Module, total: Tensor) -> None:
-    """At the end of an epoch: ``total`` is averaged, the rest is as on rank 0.
+def synchronise(model: nn.Module, total: Tensor) -> None:
+    """End an epoch: average ``total`` over the processes, copy the rest from rank 0.
 
-    Shares of unequal size draw unequal amounts of noise, and see other statistics. What
-    rank 0 has is in the checkpoint, and must be what all go on with.
+    The rest are buffers and random numbers: shards differ in their statistics, and
+    those of unequal size in how much noise they draw. Rank 0's are in the checkpoint,
+    and all processes have to go on with the same.
     """
     if world_size() > 1:
         dist.all_reduce(total)
@@ -107,26 +110,26 @@ def agree(model: nn.Module, total: Tensor) -> None:
 
 
 def rng_state() -> dict[str, Any]:
-    """torch's generators, which dropout and stochastic gates draw from."""
+    """The state of torch's generators, from which dropout and stochastic gates draw."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put torch's generators back, or into the state that they have on rank 0."""
+    """Put torch's generators into a state that :func:`rng_state` returned."""
     torch.set_rng_state(state["cpu"])
     if torch.cuda.is_available():
         cuda = state["cuda"]
-        if world_size() > 1:  # rank 0 draws on its first GPU, others on theirs
+        if world_size() > 1:  # rank 0 draws on its first GPU, the others on theirs
             cuda = cuda[:1] * torch.cuda.device_count()
         torch.cuda.set_rng_state_all(cuda)
 
 
-# --- what one process does for all ------------------------------------------------
+# --- what rank 0 does for all -----------------------------------------------------
 
 
 def on_rank_0(function: Callable[[], T]) -> T:
-    """Call a function on rank 0; every process gets what it returned, or raised."""
+    """Call a function on rank 0; in every process return, or raise, what it did."""
     if world_size() == 1:
         return function()
     answer: list[Any] = [None, None]
@@ -141,8 +144,8 @@ def on_rank_0(function: Callable[[], T]) -> T:
     return answer[0]
 
 
-def in_turn(function: Callable[[], T]) -> T:
-    """Call a function on rank 0, then on the others: it may download something."""
+def rank_0_first(function: Callable[[], T]) -> T:
+    """Call a function in every process, on rank 0 first: it may download something."""
     done: list[T] = []
     on_rank_0(lambda: done.append(function()))
     return done[0] if done else function()
@@ -150,10 +153,10 @@ def in_turn(function: Callable[[], T]) -> T:
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """A file lock that rank 0 holds for all processes.
+    """Hold a file lock, of which rank 0 takes care, in all processes.
 
     Raises:
-        filelock.Timeout: another run has it, and ``wait`` is False.
+        filelock.Timeout: another run holds it, and ``wait`` is False.
     """
     lock = FileLock(path)
 
@@ -162,6 +165,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
             lock.acquire(timeout=WAIT if wait else 0)
         return lock.is_locked
 
+    # A loop, since the others give up on a rank 0 that is silent for too long.
     while not on_rank_0(acquire):
         if not wait:
             raise Timeout(str(path))
@@ -176,13 +180,13 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
-    """Inside, the processes that torchrun started are one run, of which rank 0 prints.
+    """Join the processes that torchrun started into one run; only rank 0 prints.
 
     Without torchrun, nothing happens.
 
     Raises:
         ConnectionError: another process was lost.
-        ValueError: ``device`` is one certain GPU, or there are too few of them.
+        ValueError: ``device`` names a single GPU, or the machine has too few GPUs.
     """
     if not (dist.is_available() and dist.is_torchelastic_launched()):
         yield
@@ -190,7 +194,7 @@ def processes(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         _take_gpu(device)
     _advise_when_stopped()
-    # A kernel with one input channel has two strides that are the same layout.
+    # A kernel with one input channel has two strides for the same layout.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
@@ -224,10 +228,10 @@ def _take_gpu(device: torch.device) -> None:
 
 
 def _advise_when_stopped() -> None:
-    """Say how to go on when torchrun stops this process, another one being lost.
+    """Say how to resume when torchrun stops this process because another was lost.
 
-    This one may be inside a kernel that waits for the lost one, where Python runs no
-    signal handler: a thread that reads the signal's number from a pipe does.
+    Python runs no signal handler while this process waits for the other one inside
+    torch. But it writes the signal's number into a pipe, which a thread can read.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -16,13 +16,13 @@ from tqdm.auto import tqdm
 from ece661_sparse.training.checkpoint import Checkpoint
 from ece661_sparse.training.data import Images
 from ece661_sparse.training.distributed import (
-    agree,
     on_rank_0,
     parallel,
     rank,
     rng_state,
     set_rng_state,
-    share,
+    shard,
+    synchronise,
 )
 
 
@@ -122,14 +122,14 @@ def train(
                 x, y = images.x.index_select(0, index), images.y[index]
                 if augment is not None:
                     x = augment(x)
-                x, y, weight = share(x, y)
+                x, y, weight = shard(x, y)
                 with precision:
                     objective = loss(network(x), y)
                 objective.backward(objective.new_full((), weight))
                 optimizer.step()
                 total += objective.detach() * (weight * len(index))
                 bar.update()
-            agree(model, total)
+            synchronise(model, total)
             if scheduler is not None:
                 scheduler.step()
             record = {"epoch": epoch + 1, "loss": total.item() / len(images)}

@@ -25,11 +25,11 @@ from ece661_sparse.saliency import GSM, apply_mask, global_mask, keep_zeros, mag
 from ece661_sparse.saliency.baselines import ADMM, DNS
 from ece661_sparse.training import Checkpoint, Images, set_seed, train
 from ece661_sparse.training.distributed import (
-    in_turn,
     locked,
     on_rank_0,
     processes,
     rank,
+    rank_0_first,
     rng_state,
 )
 
@@ -155,7 +155,7 @@ def one_for_all(folder: Path) -> None:
             file.write(str(rank()))
         return rank()
 
-    assert in_turn(sign) == rank()
+    assert rank_0_first(sign) == rank()
     on_rank_0(lambda: None)
     assert (folder / "turns").read_text() == "01"
 

@@ -1,4 +1,4 @@
-"""Two processes, with a share of each batch, equal one."""
+"""Two processes, with a shard of each batch, equal one."""
 
 import signal
 import sys
@@ -11,7 +11,7 @@ import torch.distributed as dist
 from forked import Ranks, wait
 
 from ece661_sparse.training import distributed
-from ece661_sparse.training.distributed import GO_ON, processes, share
+from ece661_sparse.training.distributed import GO_ON, processes, shard
 
 sys.path.insert(0, str(Path(__file__).parent))
 import shared_batches
@@ -45,13 +45,13 @@ def test_both_end_with_the_same_bits(name, of_two):
 
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_weighted_shares_add_up_to_the_batch(n, size, monkeypatch):
+def test_weighted_shards_add_up_to_the_batch(n, size, monkeypatch):
     y, values = torch.randperm(n), torch.rand(n, dtype=torch.float64)
     monkeypatch.setattr(distributed, "world_size", lambda: size)
     mean, seen = torch.zeros(()), []
     for rank in range(size):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        x, part, weight = share(values[y], y)
+        x, part, weight = shard(values[y], y)
         assert len(part) >= 1 and weight >= 0
         assert torch.equal(x, values[part])
         mean = mean + weight * x.mean() / size
@@ -62,7 +62,7 @@ def test_weighted_shares_add_up_to_the_batch(n, size, monkeypatch):
 
 def test_one_process_takes_the_whole_batch_as_it_is():
     x, y = torch.rand(5, 2), torch.arange(5)
-    images, labels, weight = share(x, y)
+    images, labels, weight = shard(x, y)
     assert images is x and labels is y and weight == 1
 
 
