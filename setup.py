@@ -1,7 +1,7 @@
 """Puts book/results into the wheel; everything else is in pyproject.toml."""
 
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
@@ -15,7 +15,8 @@ class BuildWithResults(build_py):
         results = Path(__file__).parent / "book" / "results"
         if results.is_dir() and not self.editable_mode:  # a clone reads the book's own
             target = Path(self.build_lib) / "ece661_sparse" / "results"
-            copytree(results, target, dirs_exist_ok=True)
+            locks = ignore_patterns("*.lock")
+            copytree(results, target, ignore=locks, dirs_exist_ok=True)
 
 
 setup(cmdclass={"build_py": BuildWithResults})

@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ece661_sparse.reproduce.report import terminal_table
-from ece661_sparse.reproduce.results import PACKAGE, results_folder
-from ece661_sparse.reproduce.rows import TABLES, Row, check_known, load_table
-from ece661_sparse.reproduce.runner import Options, run_row
-from ece661_sparse.reproduce.verify import verification_table, verify_row
+from ece661_sparse.core.arguments import check_known
+from ece661_sparse.reproduce.engine.results import PACKAGE, results_folder
+from ece661_sparse.reproduce.engine.row import Row
+from ece661_sparse.reproduce.engine.runner import Options, run_row
+from ece661_sparse.reproduce.engine.verify import verify_row
+from ece661_sparse.reproduce.report import terminal_table, verification_table
+from ece661_sparse.reproduce.tables import TABLES, load_table
 from ece661_sparse.training.data import cache_folder, current_profile
 from ece661_sparse.training.distributed import GO_ON, processes
 
@@ -65,7 +67,7 @@ def _reproduce(options: argparse.Namespace, device: torch.device) -> int:
     if out is not None:
         console = Console()
         console.print(terminal_table(rows, out))
-        console.print(f"Results: {out / options.table}", soft_wrap=True)
+        console.print(f"Results: {out}", soft_wrap=True)
     return 0
 
 
@@ -82,7 +84,7 @@ def _verify(rows: Sequence[Row], folder: Path, device: torch.device) -> int:
     if not checks:
         print(f"nothing to verify: no results in {folder}")
         return 1
-    Console().print(verification_table(checks, folder))
+    Console().print(verification_table(checks))
     faulty = [check.row.name for check in checks if check.faults]
     if faulty:
         print(f"not as claimed: {', '.join(faulty)}", file=sys.stderr)

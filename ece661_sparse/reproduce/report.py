@@ -1,23 +1,22 @@
-"""Published beside ours, in a terminal and in a notebook."""
+"""Published beside ours, in a terminal and in a notebook; and the sweep, read back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as TerminalTable
 
-from ece661_sparse.reproduce.networks import NETWORKS
-from ece661_sparse.reproduce.results import read_result, results_folder
-from ece661_sparse.reproduce.rows import Row, load_table
-
-if TYPE_CHECKING:
-    from ece661_sparse.exercises.banner import Table
+from ece661_sparse.core.tables import Table
+from ece661_sparse.reproduce.engine.results import read_result, results_folder
+from ece661_sparse.reproduce.engine.row import Row
+from ece661_sparse.reproduce.engine.verify import Check
+from ece661_sparse.reproduce.recipes.dense import NETWORKS
+from ece661_sparse.reproduce.tables import load_table, pareto
 
 NOT_RUN = "not run"
 CAPTION = (
@@ -25,6 +24,11 @@ CAPTION = (
     "the most non-zeros of any seed, minutes for one seed including its dense network."
 )
 RETRAINED = "Retrained: trained on with its zeros held at zero."
+# No-break spaces: numbers that belong together stay on one line.
+ARROW = "\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}"
+PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
+
+# --- the tables ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,17 @@ class Line:
 
 def line(row: Row, result: dict[str, Any] | None) -> Line:
     """The published figures of a row and, if somebody has run it, ours."""
-    claim = {name: [value] for name, value in row.published.items()}
     published = Line(
         row.method,
         NETWORKS[row.model].title if row.model in NETWORKS else row.model,
-        _accuracies(claim),
+        _accuracies({name: [value] for name, value in row.published.items()}),
         _whole(row.published.get("nonzero")),
     )
     if result is None:
         return published
     seeds = result["seeds"]
-    return Line(
-        *(published.method, published.network),
-        *(published.published, published.published_nonzero),
+    return replace(
+        published,
         ours=_accuracies(result),
         nonzero=_whole(max(result["nonzero"])),
         verdict=verdict(row, result),
@@ -99,44 +101,21 @@ def terminal_table(rows: Sequence[Row], folder: Path) -> TerminalTable:
     for row in rows:
         result = read_result(folder, row)
         one = line(row, result)
-        n = len(result["seeds"]) if result else 0
+        run = ""
+        if result is not None:
+            n = len(result["seeds"])
+            run = f"{result['profile']}, {n} seed{'s' * (n > 1)}\n{one.machine}"
         table.add_row(
             f"{one.method}\n{one.network}",
             f"{one.published}\n{one.published_nonzero}",
             f"{one.ours}\n{one.nonzero}",
             f"{one.verdict.partition(':')[0]}\n{one.retrained}",
-            f"{result['profile']}, {_count(n, 'seed')}\n{one.machine}"
-            if result
-            else "",
+            run,
         )
     return table
 
 
-@dataclass(frozen=True, repr=False)
-class ResultsTable:
-    """A results table for a notebook; prints as text elsewhere."""
-
-    name: str
-    table: Table
-
-    def __repr__(self) -> str:
-        return repr(self.table)
-
-    def _repr_html_(self) -> str:
-        # Numbers stay on one line; what is then too wide for a phone scrolls by
-        # itself, with the keyboard, too.
-        table = self.table._repr_html_()
-        for sign in ("→", "±"):
-            table = table.replace(
-                f" {sign} ", f"\N{NO-BREAK SPACE}{sign}\N{NO-BREAK SPACE}"
-            )
-        return (
-            f'<div role="region" tabindex="0" aria-label="Results {escape(self.name)}" '
-            f'style="overflow-x:auto">{table}</div>'
-        )
-
-
-def results_table(table: str, folder: Path | None = None) -> ResultsTable:
+def results_table(table: str, folder: Path | None = None) -> Table:
     """The rows of ``table`` as published and as run by us, from the committed files.
 
     Args:
@@ -147,8 +126,6 @@ def results_table(table: str, folder: Path | None = None) -> ResultsTable:
         ValueError: there is no such table, or a results file is damaged.
         FileNotFoundError: there is no folder of results.
     """
-    from ece661_sparse.exercises.banner import Table
-
     folder = results_folder() if folder is None else folder
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -164,23 +141,40 @@ def results_table(table: str, folder: Path | None = None) -> ResultsTable:
     caption = [CAPTION.format(pair=_pair(rows[0]))]
     if _prunes(rows[0]):
         caption.append(RETRAINED)
-    return ResultsTable(
-        table,
-        Table(
-            ("method", "published", "non-zeros", "ours", "non-zeros", "result", "run"),
-            tuple(
-                (
-                    f"{one.method}, {one.network}",
-                    *(one.published, one.published_nonzero, one.ours, one.nonzero),
-                    ", ".join(filter(None, (one.verdict, one.retrained))),
-                    ", ".join(filter(None, (one.run, one.machine))),
-                )
-                for one in lines
-            ),
-            "lrrrrll",
-            " ".join([*caption, *dict.fromkeys(notes)]),
+    return Table(
+        ("method", "published", "non-zeros", "ours", "non-zeros", "result", "run"),
+        tuple(
+            (
+                f"{one.method}, {one.network}",
+                *(one.published, one.published_nonzero, one.ours, one.nonzero),
+                ", ".join(filter(None, (one.verdict, one.retrained))),
+                ", ".join(filter(None, (one.run, one.machine))),
+            )
+            for one in lines
         ),
+        "lrrrrll",
+        " ".join([*caption, *dict.fromkeys(notes)]),
+        label=f"Results {table}",
     )
+
+
+def verification_table(checks: Sequence[Check]) -> TerminalTable:
+    """What was claimed beside what was found."""
+    table = TerminalTable(show_lines=True)
+    for title in ("row", "claimed", "found", "on", "verdict"):
+        table.add_column(title)
+    for check in checks:
+        claimed, found, verdict = "", "", "not checked"
+        if check.result is not None and check.nonzero is not None:
+            top1, nonzero = check.result["top1"][0], check.result["nonzero"][0]
+            claimed = f"{top1:.2f}\n{nonzero:,} non-zeros"
+            measured = "not measured" if check.top1 is None else f"{check.top1:.2f}"
+            found = f"{measured}\n{check.nonzero:,} non-zeros"
+            verdict = "as claimed"
+        if check.faults:
+            verdict = "\n".join(check.faults)
+        table.add_row(check.row.name, claimed, found, check.images, verdict)
+    return table
 
 
 def _prunes(row: Row) -> bool:
@@ -190,7 +184,9 @@ def _prunes(row: Row) -> bool:
 
 def _pair(row: Row) -> str:
     """Which two accuracies an arrow connects."""
-    return "dense → pruned" if _prunes(row) else "without → with the method"
+    if _prunes(row):
+        return f"dense{ARROW}pruned"
+    return f"without{ARROW}with the method"
 
 
 def _retrained(row: Row, result: dict[str, Any]) -> str:
@@ -205,14 +201,44 @@ def _accuracies(figures: Mapping[str, Sequence[float | None]]) -> str:
     pruned = [x for x in figures.get("top1", ()) if x is not None]
     parts = [f"{mean(dense):.2f}"] if dense else []
     if pruned:
-        spread = f" ± {stdev(pruned):.2f}" if len(pruned) > 1 else ""
+        spread = f"{PLUS_MINUS}{stdev(pruned):.2f}" if len(pruned) > 1 else ""
         parts.append(f"{mean(pruned):.2f}{spread}")
-    return " → ".join(parts)
+    return ARROW.join(parts)
 
 
 def _whole(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}"
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+# --- the sweep -------------------------------------------------------------------
+
+Sweep = dict[str, dict[int, dict[str, Any]]]
+Sensitivity = dict[str, dict[str, dict[float, dict[str, Any]]]]
+
+
+def sweep(model: str, folder: Path) -> Sweep:
+    """Results on file, by method and by the share aimed at, in thousandths."""
+    found: Sweep = {}
+    for method in pareto.TITLES:
+        for permille in pareto.SHARES[model]:
+            name = pareto.row_name(method, model, permille)
+            if result := read_result(folder, pareto.BY_NAME[name]):
+                found.setdefault(method, {})[permille] = result
+    return found
+
+
+def sensitivity(folder: Path) -> Sensitivity:
+    """Results on file at ``COMPARED``, by method, hyperparameter and factor.
+
+    Factor 1 is the row of the sweep, with its three seeds; the others have seed 0.
+    """
+    found: Sensitivity = {}
+    for method in pareto.TITLES:
+        for name in pareto.varied(method):
+            for factor in (0.5, 1.0, 2.0):
+                row_name = pareto.row_name(
+                    method, "lenet300", pareto.COMPARED, factor, name
+                )
+                if result := read_result(folder, pareto.BY_NAME[row_name]):
+                    found.setdefault(method, {}).setdefault(name, {})[factor] = result
+    return found

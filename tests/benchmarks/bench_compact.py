@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ece661_sparse.models import LeNet5, LeNet300
-from ece661_sparse.reproduce.results import results_folder
+from ece661_sparse.reproduce import results_folder
 from ece661_sparse.synthesis import compact
 from ece661_sparse.training import load_sparse
 from ece661_sparse.training.sparse_file import sparse_bytes

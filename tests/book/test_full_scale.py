@@ -1,6 +1,5 @@
 """The page "Run at full scale": every command is one, every number is the formula's."""
 
-import json
 import re
 import shlex
 from collections import defaultdict
@@ -11,7 +10,7 @@ from conftest import ROOT
 from torch.distributed.run import get_args_parser
 
 from ece661_sparse.models import densenet40, resnet56
-from ece661_sparse.reproduce import load_table
+from ece661_sparse.reproduce import load_table, read_result, results_folder
 from ece661_sparse.reproduce.cli import _parser
 
 PAGE = (ROOT / "book" / "appendix" / "full_scale.md").read_text(encoding="utf-8")
@@ -52,8 +51,8 @@ def test_there_are_commands():
 @pytest.mark.parametrize("table", ["table1", "gates", "dynamic", "pareto"])
 def test_the_minutes_are_those_of_the_results(table):
     minutes, dense = 0.0, defaultdict(float)
-    for path in (ROOT / "book" / "results" / table).glob("*.json"):
-        result = json.loads(path.read_text(encoding="utf-8"))
+    for row in load_table(table):
+        result = read_result(results_folder(), row)
         columns = ("seeds", "minutes", "base_minutes")
         for seed, whole, base in zip(*(result[c] for c in columns), strict=True):
             key = result["model"], seed
