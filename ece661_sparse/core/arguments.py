@@ -31,9 +31,9 @@ def check_number(
         return
     bounds = ((">=", at_least), (">", above), ("<", below), ("<=", at_most))
     interval = " and ".join(f"{s} {b:g}" for s, b in bounds if math.isfinite(b))
+    number = f"a finite number {interval}".rstrip()
     raise ValueError(
-        f"{name} must be a finite number {interval}{why and f' ({why})'}, "
-        f"got {name}={value!r}"
+        f"{name} must be {number}{why and f' ({why})'}, got {name}={value!r}"
     )
 
 

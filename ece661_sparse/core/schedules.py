@@ -18,7 +18,16 @@ from ece661_sparse.core.arguments import check_number
 
 
 def geometric(start: float, end: float, steps: float) -> Callable[[int], float]:
-    r""":math:`\text{start} \cdot (\text{end}/\text{start})^{t/\text{steps}}`, then end.
+    r"""From ``start`` to ``end`` by the same factor each time, and then ``end``.
+
+    .. math:: \text{start} \cdot (\text{end}/\text{start})^{\min(t/\text{steps},\, 1)}
+
+    Args:
+        start, end: numbers above 0.
+        steps: the time at which ``end`` is reached, above 0.
+
+    Returns:
+        The function of t. It can be pickled.
 
     Raises:
         ValueError: ``start``, ``end`` or ``steps`` not above 0.
@@ -29,7 +38,16 @@ def geometric(start: float, end: float, steps: float) -> Callable[[int], float]:
 
 
 def linear(start: float, end: float, steps: float) -> Callable[[int], float]:
-    r""":math:`\text{start} + (\text{end} - \text{start})\, t/\text{steps}`, then end.
+    r"""From ``start`` to ``end`` by the same amount each time, and then ``end``.
+
+    .. math:: \text{start} + (\text{end} - \text{start}) \min(t/\text{steps},\, 1)
+
+    Args:
+        start, end: any numbers.
+        steps: the time at which ``end`` is reached, above 0.
+
+    Returns:
+        The function of t. It can be pickled.
 
     Raises:
         ValueError: ``steps`` not above 0, or a number that is not finite.
@@ -40,7 +58,7 @@ def linear(start: float, end: float, steps: float) -> Callable[[int], float]:
     return partial(_linear, start, end, steps)
 
 
-# Not inside the functions above: a schedule can be pickled and copied.
+# Not inside the functions above: what is defined there cannot be pickled.
 def _geometric(start: float, end: float, steps: float, t: int) -> float:
     return start * (end / start) ** min(t / steps, 1)
 
@@ -54,12 +72,16 @@ class Schedule(LRScheduler):
 
     A schedule of ``torch.optim`` in all but one thing: it leaves the learning rates
     alone. So it can be chained with one that does not,
-    ``ChainedScheduler([cosine, schedule])``, and whoever calls ``step()`` decides
-    whether the time counts epochs or updates.
+    ``ChainedScheduler([cosine, schedule])``. Whoever calls ``step()`` decides whether
+    the time counts epochs or updates.
 
     >>> schedule = Schedule(optimizer, lam=linear(0, 1e-6, steps=10))
     >>> loss = loss + schedule["lam"] * expected_l0(model)
     >>> schedule.step()
+
+    Copied or pickled together with its model and optimizer, it drives the copies; for
+    this the listener has to be a function of a module, or a ``functools.partial`` of
+    one.
 
     Args:
         optimizer: of the training.
@@ -92,7 +114,7 @@ class Schedule(LRScheduler):
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The time, and what torch counts; not the functions."""
+        """The time and what torch counts, plain values; not the functions."""
         state = super().state_dict()
         return {k: v for k, v in state.items() if k not in ("_listener", "_numbers")}
 

@@ -1,14 +1,18 @@
-"""Randomness with a gradient: what gates of all parts are drawn with."""
+"""What gates of all parts are drawn with, so that a draw has a gradient."""
 
 import torch
 from torch import Tensor
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """``hard`` forwards, to the last bit; backwards the gradient of ``soft``.
+    """Forwards ``hard``, to the last bit; backwards as if it were ``soft``.
 
-    Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons",
-    2013.
+    Args:
+        hard: the value, such as a gate rounded to 0 or 1; gets no gradient.
+        soft: what gets the gradient, finite.
+
+    Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic
+    Neurons", 2013.
     """
     return hard + (soft - soft.detach())
 
@@ -21,6 +25,9 @@ def logistic_noise(like: Tensor, generator: torch.Generator | None = None) -> Te
     Args:
         like: whose shape and device the noise gets.
         generator: source of u; None is torch's global one.
+
+    Returns:
+        Finite noise, in the dtype of ``like`` or float32, whichever is wider.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
     u = torch.rand(like.shape, dtype=dtype, device=like.device, generator=generator)
