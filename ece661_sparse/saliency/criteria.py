@@ -226,7 +226,7 @@ def _layer(model: nn.Module, name: str, positions: Tensor) -> Layer:
     if len(tied := owners(model, layer.weight)) > 1:
         raise ValueError(
             f"weights must name kernels of one module, got {name!r}, which is tied: "
-            f"it belongs to {tied}"
+            f"{tied} are one"
         )
     if positions.dtype != torch.int64 or positions.ndim != 1:
         raise ValueError(

@@ -16,7 +16,6 @@ from ece661_sparse.proximal.optim import (
     weight_groups,
 )
 from ece661_sparse.proximal.penalties import (
-    L0,
     L1,
     MCP,
     SCAD,
@@ -69,9 +68,9 @@ BASES = {
     "momentum": lambda p: SGD(p, lr=0.05, momentum=0.9),
     "nesterov": lambda p: SGD(p, lr=0.05, momentum=0.9, nesterov=True),
     "dampening": lambda p: SGD(p, lr=0.1, momentum=0.8, dampening=0.6),
-    "adam": lambda p: Adam(p, lr=0.01),
-    "adam amsgrad": lambda p: Adam(p, lr=0.01, amsgrad=True),
-    "adamw": lambda p: AdamW(p, lr=0.01, weight_decay=0.0),
+    "adam": lambda p: Adam(p, lr=0.03),
+    "adam amsgrad": lambda p: Adam(p, lr=0.03, amsgrad=True),
+    "adamw": lambda p: AdamW(p, lr=0.03, weight_decay=0.0),
 }
 
 
@@ -80,7 +79,7 @@ def test_l1_converges_to_the_lasso_solution(base, lasso):
     *_, loss = least_squares()
     theta = parameter()
     optimizer = ProximalOptimizer(BASES[base]([theta]), L1(LAM))
-    found = minimise(optimizer, theta, loss, 6000 if "ada" in base else 1500)
+    found = minimise(optimizer, theta, loss, 1000)
     torch.testing.assert_close(found, lasso, rtol=0, atol=1e-8)
     assert torch.equal(found == 0, lasso == 0)
 
@@ -93,7 +92,7 @@ def test_the_learning_rate_in_place_of_the_step_solves_another_problem(base, las
     wrong = ProximalOptimizer(
         BASES[base]([theta]), L1(LAM), step_size=lambda group: group["lr"]
     )
-    assert (minimise(wrong, theta, loss, 3000) - lasso).abs().max() > 0.05
+    assert (minimise(wrong, theta, loss, 1000) - lasso).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("attached_to", ["wrapper", "base"])
@@ -104,9 +103,9 @@ def test_a_schedule_may_be_attached_to_either_object(base, attached_to, lasso):
     inner = BASES[base]([theta])
     optimizer = ProximalOptimizer(inner, L1(LAM))
     scheduler = torch.optim.lr_scheduler.StepLR(
-        optimizer if attached_to == "wrapper" else inner, 500, gamma=0.5
+        optimizer if attached_to == "wrapper" else inner, 200, gamma=0.5
     )
-    found = minimise(optimizer, theta, loss, 2000, scheduler)
+    found = minimise(optimizer, theta, loss, 1000, scheduler)
     assert inner.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
     assert inner.param_groups[0]["lr"] < BASES[base]([theta]).defaults["lr"] / 10
     torch.testing.assert_close(found, lasso, rtol=0, atol=1e-8)
@@ -167,7 +166,7 @@ def test_mcp_finds_a_minimiser_where_the_bias_is_gone():
     for lr, momentum in ((0.5, 0.0), (0.1, 0.8)):
         theta = parameter(4, 1.0)
         optimizer = ProximalOptimizer(SGD([theta], lr=lr, momentum=momentum), penalty)
-        found = minimise(optimizer, theta, lambda t: (t - c).square().sum() / 2, 2000)
+        found = minimise(optimizer, theta, lambda t: (t - c).square().sum() / 2, 1200)
         torch.testing.assert_close(found, penalty.prox(c), rtol=0, atol=1e-10)
         assert found[3] == pytest.approx(-4)
 
@@ -273,24 +272,6 @@ def test_a_frozen_tensor_has_no_part_in_the_budget():
     assert len(optimizer.penalty_states[0]["w"]) == 2
 
 
-def test_closure_is_evaluated_once_with_gradients():
-    *_, loss = least_squares()
-    calls = []
-    a, b = parameter(), parameter()
-    optimizer = ProximalOptimizer(SGD([a], lr=0.3), L1(LAM))
-
-    def closure():
-        calls.append(1)
-        optimizer.zero_grad()
-        value = loss(a)
-        value.backward()
-        return value
-
-    assert optimizer.step(closure).item() == loss(torch.zeros_like(a)).item()
-    minimise(ProximalOptimizer(SGD([b], lr=0.3), L1(LAM)), b, loss, 1)
-    assert len(calls) == 1 and torch.equal(a, b)
-
-
 def test_other_optimizers_take_their_step_from_step_size(lasso):
     *_, loss = least_squares()
     theta = parameter()
@@ -305,54 +286,7 @@ def test_other_optimizers_take_their_step_from_step_size(lasso):
     torch.testing.assert_close(found, lasso, rtol=0, atol=1e-2)
 
 
-# --- saving and restoring ---------------------------------------------------------
-
-
-def small_network():
-    torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
-    x, y = torch.randn(20, 6), torch.randint(0, 3, (20,))
-    return model, lambda: nn.functional.cross_entropy(model(x), y)
-
-
-PENALTIES = {"l1": L1(0.01), "l0": L0(1e-4), "trimmed": TrimmedL1(0.05, 20, tau=0.3)}
-
-
-@pytest.mark.parametrize("through", ["memory", "file"])
-@pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("base", ["momentum", "adam"])
-def test_restored_in_the_middle_the_trajectory_is_the_same(
-    base, penalty, through, tmp_path
-):
-    def run(model, loss, optimizer, steps):
-        for _ in range(steps):
-            optimizer.zero_grad()
-            loss().backward()
-            optimizer.step()
-
-    def make():
-        model, loss = small_network()
-        groups = BASES[base](weight_groups(model))
-        return model, loss, ProximalOptimizer(groups, [PENALTIES[penalty], None])
-
-    model, loss, optimizer = make()
-    run(model, loss, optimizer, 7)
-    saved = copy.deepcopy([model.state_dict(), optimizer.state_dict()])
-    if through == "file":
-        torch.save(saved, tmp_path / "state.pt")
-        saved = torch.load(tmp_path / "state.pt", weights_only=True)
-    run(model, loss, optimizer, 9)
-
-    restored, its_loss, its_optimizer = make()
-    scheduler = torch.optim.lr_scheduler.StepLR(its_optimizer, 100)
-    restored.load_state_dict(saved[0])
-    its_optimizer.load_state_dict(saved[1])
-    run(restored, its_loss, its_optimizer, 9)
-    for p, q in zip(model.parameters(), restored.parameters(), strict=True):
-        assert torch.equal(p, q)
-    # The groups are still shared, with each other and with the schedule.
-    assert its_optimizer.param_groups is its_optimizer.optimizer.param_groups
-    assert scheduler.optimizer.param_groups is its_optimizer.param_groups
+# --- saving, and all or nothing (the rest is in tests/contracts) -------------------
 
 
 def test_the_state_of_another_optimizer_is_refused():
@@ -362,69 +296,12 @@ def test_the_state_of_another_optimizer_is_refused():
         optimizer.load_state_dict(SGD([theta], lr=0.1).state_dict())
 
 
-def test_a_copy_is_independent_and_goes_on_alike():
-    model, loss = small_network()
-    optimizer = ProximalOptimizer(
-        SGD(weight_groups(model), lr=0.1, momentum=0.9), [TrimmedL1(0.05, 20), None]
-    )
-    loss().backward()
-    optimizer.step()
-    twin = copy.deepcopy(optimizer)
-    optimizer.step()
-    ours, its = (
-        [p for group in o.param_groups for p in group["params"]]
-        for o in (optimizer, twin)
-    )
-    for p, q in zip(ours, its, strict=True):
-        assert p is not q and not torch.equal(p, q)
-        q.grad = p.grad  # not copied by torch
-    twin.step()
-    assert all(map(torch.equal, ours, its))
-
-
-# --- all or nothing ----------------------------------------------------------------
-
-
-def everything(optimizer):
-    """A snapshot of all that a step may change."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return copy.deepcopy([[p.detach() for p in parameters], optimizer.state_dict()])
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
-@pytest.mark.parametrize("steps_before", [0, 3])
-@pytest.mark.parametrize("base", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_gradient_that_is_not_finite_changes_nothing(base, bad, steps_before):
-    model, loss = small_network()
-    optimizer = ProximalOptimizer(
-        BASES[base](weight_groups(model)), [TrimmedL1(0.05, 20), None]
-    )
-    for _ in range(steps_before):
-        optimizer.zero_grad()
-        loss().backward()
+def test_a_step_that_is_not_finite_is_named():
+    a, b = parameter(3, 1.0), parameter(2, 1.0)
+    optimizer = ProximalOptimizer(SGD([a, b], lr=0.1), L1(LAM))
+    a.grad, b.grad = torch.ones_like(a), torch.tensor([1.0, torch.nan]).double()
+    with pytest.raises(ValueError, match=r"parameter 1 of group 0 \(shape \(2,\)\)"):
         optimizer.step()
-    optimizer.zero_grad()
-    loss().backward()
-    model[2].weight.grad[1, 4] = bad
-    before = everything(optimizer)
-    with pytest.raises(ValueError, match=r"parameter 1 of group 0 \(shape \(3, 8\)\)"):
-        optimizer.step()
-    assert same(everything(optimizer), before)
-    # and the run can go on
-    optimizer.zero_grad()
-    loss().backward()
-    optimizer.step()
-    assert not same(everything(optimizer), before)
 
 
 def test_a_penalty_that_refuses_the_step_changes_nothing():
@@ -438,10 +315,11 @@ def test_a_penalty_that_refuses_the_step_changes_nothing():
         p.grad = torch.ones_like(p)
     optimizer.step()
     optimizer.param_groups[1]["lr"] = 1.6  # the step is twice that
-    before = everything(optimizer)
+    before = copy.deepcopy([a, b, optimizer.state_dict()])
     with pytest.raises(ValueError, match="gamma"):
         optimizer.step()
-    assert same(everything(optimizer), before)
+    after = [a, b, optimizer.state_dict()]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 # --- what is refused ---------------------------------------------------------------

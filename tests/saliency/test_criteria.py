@@ -289,7 +289,7 @@ class Doubled(nn.Linear):
     ("model", "name", "message"),
     [
         (Attention(), "attention.out_proj.weight", "out_proj.weight' is never called"),
-        (Tied(), "a.weight", r"'a.weight', which is tied.*\['a', 'b'\]"),
+        (Tied(), "a.weight", r"'a.weight', which is tied.*'b.weight'\] are one"),
         (
             nn.Sequential(Doubled(6, 3)),
             "0.weight",

@@ -139,7 +139,7 @@ def test_ranking_in_other_precisions(dtype):
 def test_masks_on_the_meta_device():
     model = LeNet5().to("meta")
     masks = global_mask(magnitude(model), 1435)
-    masks |= layerwise_mask(magnitude(model), {n: 3 for n in kernels(model)})
+    masks |= layerwise_mask(magnitude(model), dict.fromkeys(kernels(model), 3))
     assert {m.device.type for m in masks.values()} == {"meta"}
     apply_mask(model, masks)
     with keep_zeros(model):

@@ -1,7 +1,6 @@
-"""Dynamic network surgery against a loop over single weights; splicing; killed runs."""
+"""Network surgery against a loop over single weights; splicing; thresholds."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
@@ -126,10 +125,8 @@ def test_with_a_ramp_fewer_units_die():
 
 
 def test_updates_become_rare():
-    weight, _ = one_layer(1.0)
-    params = [{"params": [weight], "c": 0.0}]
-    generator = torch.Generator().manual_seed(0)
-    dns = DNS(params, lr=0.1, gamma=0.01, power=2.0, generator=generator)
+    torch.manual_seed(0)
+    dns = DNS([nn.Parameter(torch.ones(1))], lr=0.1, c=0.0, gamma=0.01, power=2.0)
     group = dns.param_groups[0]
 
     def share(k):
@@ -143,8 +140,8 @@ def test_updates_become_rare():
     assert share(200) == 0
 
 
-def small_problem(seed=0):
-    torch.manual_seed(seed)
+def small_problem():
+    torch.manual_seed(0)
     model = LeNet300()
     groups = layer_groups(model, c={"fc1": 0.5, "fc2": 0.2})
     return model, DNS(groups, lr=0.05, gamma=0.1, weight_decay=1e-4)
@@ -157,52 +154,6 @@ def steps(model, dns, n):
         dns.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         dns.step()
-
-
-def test_state_dict_goes_on_bit_for_bit():
-    model, dns = small_problem()
-    steps(model, dns, 5)
-    saved = copy.deepcopy((model.state_dict(), dns.state_dict(), torch.get_rng_state()))
-    steps(model, dns, 12)
-
-    again, other = small_problem(seed=1)
-    again.load_state_dict(saved[0])
-    other.load_state_dict(saved[1])
-    torch.set_rng_state(saved[2])
-    steps(again, other, 12)
-    for p, q in zip(model.parameters(), again.parameters(), strict=True):
-        assert torch.equal(p, q)
-    assert 0 < int(model.fc1.weight.count_nonzero()) < 200_000
-
-
-def with_generator():
-    torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(4, 5))
-    generator = torch.Generator().manual_seed(3)
-    return weight, DNS([weight], 0.1, c=0.3, gamma=0.5, generator=generator)
-
-
-def draws(dns, n=30):
-    return [dns._is_due(dns.param_groups[0]) for _ in range(n)]
-
-
-def test_a_generator_of_its_own_goes_on_where_it_was():
-    weight, dns = with_generator()
-    for _ in range(5):
-        weight.grad = torch.randn_like(weight)
-        dns.step()
-    saved = copy.deepcopy(dns.state_dict())
-    copies = [copy.deepcopy(dns), pickle.loads(pickle.dumps(dns))]
-    _, resumed = with_generator()
-    resumed.load_state_dict(saved)
-    expected = draws(dns)
-    assert 0 < sum(expected) < 30
-    for other in (*copies, resumed):
-        torch.manual_seed(7)
-        assert draws(other) == expected
-    dns.generator = None
-    assert "generator" not in dns.state_dict()
-    assert copy.deepcopy(dns).generator is None
 
 
 def test_a_group_may_have_options_of_its_own_and_come_later():
@@ -264,12 +215,3 @@ def test_layers_without_c_stay_dense_and_biases_are_cut():
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         DNS([nn.Parameter(torch.ones(2, 2))], **{"lr": 0.1, "c": 1.0, **options})
-
-
-def test_on_the_meta_device():
-    weight = nn.Parameter(torch.zeros(3, 4, device="meta"))
-    dns = DNS([{"params": [weight], "c": 1.0}], lr=0.1)
-    for _ in range(2):
-        weight.grad = torch.zeros_like(weight)
-        dns.step()
-    assert dns.state[weight]["mask"].is_meta

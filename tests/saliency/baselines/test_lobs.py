@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from ece661_sparse.gates import gate
 from ece661_sparse.models import LeNet5
 from ece661_sparse.saliency.baselines import (
-    add_gates,
+    TrainableGate,
     delete_weight,
     deletion_saliency,
     input_hessians,
@@ -201,7 +202,7 @@ def test_gated_layers_are_refused():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     hessians = input_hessians(model, [torch.randn(9, 3)])
     before = model[0].weight.detach().clone()
-    add_gates(model[1])
+    gate(model[1], TrainableGate)
     with pytest.raises(ValueError, match=r"'1' has gates .*: bake"):
         prune_layers(model, hessians, {"0": 2, "1": 3})
     assert torch.equal(model[0].weight, before)
