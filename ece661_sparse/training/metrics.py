@@ -1,7 +1,7 @@
 """The numbers of the slide "Pruning results": accuracy, non-zeros, compression.
 
-As in the tables, only kernels count (parameters with two or more dimensions): biases
-and normalisation parameters are never pruned.
+As in the tables, only kernels count (parameters of two or more dimensions): biases and
+normalisation parameters are never pruned.
 """
 
 import platform
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ece661_sparse.core.networks import effective_kernels, evaluating
+from ece661_sparse.core.tables import Table
 from ece661_sparse.training.data import Images
 from ece661_sparse.training.distributed import world_size
 
@@ -21,7 +22,7 @@ from ece661_sparse.training.distributed import world_size
 def accuracy(model: nn.Module, images: Images, batch_size: int = 1000) -> float:
     """Percentage of ``images`` that ``model`` classifies correctly (Top-1).
 
-    The model is put into evaluation mode and back, each of its modules into its own.
+    It runs in evaluation mode; afterwards every module is in the mode that it had.
     """
     with evaluating(model):
         correct = sum(
@@ -36,8 +37,8 @@ def accuracy(model: nn.Module, images: Images, batch_size: int = 1000) -> float:
 def nonzeros(model: nn.Module) -> int:
     """Number of kernel weights that are not exactly zero.
 
-    Of a parametrized kernel the effective weight in evaluation mode counts (with gates,
-    what ``bake`` would leave), and what belongs to the parametrization does not.
+    A parametrized kernel counts as what it is in evaluation mode (with gates, what
+    ``bake`` would leave); parameters of the parametrization itself do not count.
     """
     return sum(int(kernel.count_nonzero()) for _, kernel in effective_kernels(model))
 
@@ -53,7 +54,7 @@ class LayerSparsity:
 
     @property
     def ratio(self) -> float:
-        """Part of the weights that is not zero, from 0 to 1."""
+        """The part of the weights that is not zero, from 0 to 1."""
         return self.nonzero / self.total
 
 
@@ -82,40 +83,29 @@ class SparsityReport:
 
     @property
     def compression(self) -> float:
-        """Weights for every non-zero one, the table's "Compress Ratio"."""
+        """Weights in all for each that is not zero, the table's "Compress Ratio"."""
         return self.total / self.nonzero if self.nonzero else float("inf")
 
     def __str__(self) -> str:
-        cells = self._cells()
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if i < 2 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in cells
-        )
+        return str(self._table())
 
     def _repr_html_(self) -> str:
-        head, *body = self._cells()
-        rows = [_html_row("th", head), *(_html_row("td", row) for row in body)]
-        return f"<table>{''.join(rows)}</table>"
+        return self._table()._repr_html_()
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def _table(self) -> Table:
         whole = LayerSparsity("all kernels", (), self.nonzero, self.total)
-        return [
-            ("layer", "shape", "non-zero", "of", "ratio"),
-            *(
-                (
-                    row.name,
-                    "x".join(map(str, row.shape)),
-                    f"{row.nonzero:,}",
-                    f"{row.total:,}",
-                    f"{row.ratio:.2%}",
-                )
-                for row in (*self.rows, whole)
-            ),
-        ]
+        rows = (
+            (
+                row.name,
+                "x".join(map(str, row.shape)),
+                f"{row.nonzero:,}",
+                f"{row.total:,}",
+                f"{row.ratio:.2%}",
+            )
+            for row in (*self.rows, whole)
+        )
+        header = ("layer", "shape", "non-zero", "of", "ratio")
+        return Table(header, tuple(rows), align="llrrr")
 
 
 def sparsity_report(model: nn.Module) -> SparsityReport:
@@ -141,7 +131,7 @@ def sparsity_report(model: nn.Module) -> SparsityReport:
 def provenance(
     profile: str, seed: int, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """Where a number comes from: to be stored and printed beside every result."""
+    """Where a result comes from, to be stored and printed beside it."""
     device = torch.device(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     if world_size() > 1:
@@ -155,7 +145,3 @@ def provenance(
             **{package: version(package) for package in ("ece661-sparse", "torch")},
         },
     }
-
-
-def _html_row(tag: str, cells: tuple[str, ...]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
