@@ -1,19 +1,19 @@
 """The photographs of the slide "Pruning results", Table 2: CIFAR-10, whole in memory.
 
-60,000 images of 32x32 pixels in ten classes. As with MNIST a batch is an index into a
-tensor on the device.
+60,000 images of 32x32 pixels in ten classes. As with MNIST, a batch is an index into
+two tensors on the device.
 """
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ece661_sparse.training.data import Data, Images, data_folder
+from ece661_sparse.training.data import Data, data_folder, standardised
 
 # Of the training pixels, scaled to [0, 1]: red, green, blue.
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+MEAN = torch.tensor((0.4914, 0.4822, 0.4465)).reshape(3, 1, 1)
+STD = torch.tensor((0.2470, 0.2435, 0.2616)).reshape(3, 1, 1)
 
 BATCHES, JPEG = "cifar-10-batches-py", "CIFAR-10-images"
 
@@ -28,15 +28,16 @@ def load_cifar10(
 
     Args:
         device: where the tensors live.
-        root: folder that holds ``cifar-10-batches-py``; downloaded (170 MB) if it is
-            not there. None: ``ECE661_DATA``, else the platform's cache folder.
+        root: folder with ``cifar-10-batches-py``, which is downloaded (170 MB) if it
+            is not there; None for ``ECE661_DATA`` or, if that is not set, the
+            platform's cache folder.
 
     Raises:
         FileNotFoundError: the data are neither there nor downloadable.
     """
     from torchvision.datasets import CIFAR10
 
-    folder = data_folder() if root is None else Path(root).expanduser()
+    folder = data_folder(root)
     try:
         parts = [CIFAR10(folder, train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, EOFError) as error:
@@ -48,8 +49,7 @@ def load_cifar10(
             f"ECE661_DATA to a folder that contains {BATCHES}."
         ) from error
     pixels = [torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in parts]
-    labels = [torch.tensor(part.targets) for part in parts]
-    return _data(pixels, labels, device)
+    return _data(pixels, [part.targets for part in parts], device)
 
 
 def load_cifar10_jpeg(
@@ -58,13 +58,13 @@ def load_cifar10_jpeg(
     """The same images after a lossy compression; see :func:`load_cifar10`.
 
     Many mirrors have CIFAR-10 as JPEG files. Accuracies on them are not comparable with
-    published ones. They come sorted by class; ``train`` shuffles.
+    published ones. The images come sorted by class; ``train`` shuffles them.
 
     Args:
         device: where the tensors live.
-        root: folder that holds ``CIFAR-10-images`` with ``train/<class>/*.jpg`` and
-            ``test/<class>/*.jpg``. None: ``ECE661_DATA``, else the platform's cache
-            folder. Nothing is downloaded.
+        root: folder with ``CIFAR-10-images``, in which are ``train/<class>/*.jpg`` and
+            ``test/<class>/*.jpg``; None as in :func:`load_cifar10`. Nothing is
+            downloaded.
 
     Raises:
         FileNotFoundError: the images are not there, or not all of them.
@@ -72,7 +72,7 @@ def load_cifar10_jpeg(
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.functional import pil_to_tensor
 
-    folder = (data_folder() if root is None else Path(root).expanduser()) / JPEG
+    folder = data_folder(root) / JPEG
     try:
         parts = [
             ImageFolder(folder / part, transform=pil_to_tensor)
@@ -85,17 +85,16 @@ def load_cifar10_jpeg(
             f"set ECE661_DATA to a folder that contains {JPEG}."
         ) from error
     pixels = [torch.stack([image for image, _ in part]) for part in parts]
-    labels = [torch.tensor(part.targets) for part in parts]
-    return _data(pixels, labels, device)
+    return _data(pixels, [part.targets for part in parts], device)
 
 
 def half_precision(device: torch.device | str) -> torch.dtype | None:
-    """bfloat16 where the hardware multiplies in it, else None.
+    """The dtype bfloat16 where the hardware multiplies in it, else None.
 
-    That is, GPUs from the A100 on, and CPUs with the instructions ``avx512_bf16``, on
-    which a ResNet-20 trains about 1.5 times as fast. Elsewhere, as on Colab's free T4,
-    it would be emulated, and slow. Gradients are coarser: after four passes over 9,600
-    images a ResNet-20's loss was 1.23 instead of 1.18 (four seeds).
+    GPUs do from the A100 on, and CPUs with the instructions ``avx512_bf16``, on which a
+    ResNet-20 trains about 1.5 times as fast. Elsewhere, as on Colab's free T4, it would
+    be emulated, and slow. Gradients are coarser: after four passes over 9,600 images
+    the loss of a ResNet-20 was 1.23 instead of 1.18 (mean of four seeds).
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -107,11 +106,10 @@ def half_precision(device: torch.device | str) -> torch.dtype | None:
 
 
 def _data(
-    pixels: list[Tensor], labels: list[Tensor], device: torch.device | str
+    pixels: list[Tensor], labels: list[list[int]], device: torch.device | str
 ) -> Data:
-    mean, std = (torch.tensor(np.reshape(v, (3, 1, 1))).float() for v in (MEAN, STD))
     train, test = (
-        Images(x.float().div_(255).sub_(mean).div_(std), y).to(device)
+        standardised(x, torch.tensor(y), MEAN, STD).to(device)
         for x, y in zip(pixels, labels, strict=True)
     )
     return Data(train, test)

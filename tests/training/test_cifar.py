@@ -6,17 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from ece661_sparse.training import (
-    Checkpoint,
-    Images,
-    crop_and_flip,
-    half_precision,
-    load_cifar10,
-    load_cifar10_jpeg,
-    train,
-)
+from ece661_sparse.training import half_precision, load_cifar10, load_cifar10_jpeg
 
 pytest.importorskip("torchvision")
 from torchvision.datasets import CIFAR10, cifar
@@ -95,13 +86,9 @@ def test_missing_or_damaged_data_say_what_where_and_how(
     monkeypatch.setenv("ECE661_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError) as caught:
         load_cifar10()
-    for part in (
-        str(one.parent),
-        "no route to",
-        "cifar-10-python.tar.gz",
-        "ECE661_DATA",
-    ):
-        assert part in str(caught.value)
+    message = str(caught.value)
+    assert str(one.parent) in message and "no route to" in message
+    assert "cifar-10-python.tar.gz" in message and "ECE661_DATA" in message
 
 
 def test_jpeg_files_have_the_labels_of_their_folders(tmp_path):
@@ -128,63 +115,7 @@ def test_missing_jpeg_files_say_where_to_put_them(tmp_path, part):
         assert text in str(caught.value)
 
 
-# --- crops and flips ----------------------------------------------------------------
-
-
-def small():
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(4, 2),
-    )  # fmt: skip
-    images = Images(torch.randn(50, 3, 8, 8), torch.arange(50) % 2)
-    return model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9), images
-
-
-def test_a_run_that_was_stopped_sees_the_same_views(tmp_path):
-    options = {"batch_size": 16, "progress": False, "augment": crop_and_flip}
-    whole, optimizer, images = small()
-    train(whole, optimizer, images, epochs=4, **options)
-
-    model, optimizer, images = small()
-    checkpoint = Checkpoint(tmp_path / "run.pt")
-    train(model, optimizer, images, epochs=2, checkpoint=checkpoint, **options)
-    model, optimizer, images = small()
-    torch.rand(3)
-    train(model, optimizer, images, epochs=4, checkpoint=checkpoint, **options)
-    for p, q in zip(whole.parameters(), model.parameters(), strict=True):
-        assert torch.equal(p, q)
-
-
-def test_the_network_sees_what_augment_returns():
-    model, optimizer, images = small()
-    seen = []
-    model.register_forward_pre_hook(lambda _, x: seen.append(x[0].unique().tolist()))
-    train(
-        model, optimizer, images, epochs=1, batch_size=50, progress=False,
-        augment=lambda x: torch.full_like(x, 7.0),
-    )  # fmt: skip
-    assert seen == [[7.0]]
-
-
 # --- bfloat16 -----------------------------------------------------------------------
-
-
-def test_autocast_computes_in_bfloat16_and_keeps_the_weights():
-    runs = {}
-    for dtype in (None, torch.bfloat16):
-        model, optimizer, images = small()
-        kinds = set()
-        model[0].register_forward_hook(lambda *a, kinds=kinds: kinds.add(a[2].dtype))
-        history = train(
-            model, optimizer, images, epochs=3, batch_size=10, progress=False,
-            autocast=dtype,
-        )  # fmt: skip
-        assert kinds == {dtype or torch.float32}
-        assert all(p.dtype == torch.float32 for p in model.parameters())
-        runs[dtype] = [record["loss"] for record in history]
-    assert runs[None] != runs[torch.bfloat16]
-    assert runs[None] == pytest.approx(runs[torch.bfloat16], rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -95,27 +95,18 @@ def test_full_profile_reads_what_is_there(tmp_path, monkeypatch, by):
 
 def test_full_profile_without_data_says_what_where_and_how(tmp_path, monkeypatch):
     mnist = pytest.importorskip("torchvision.datasets.mnist")
-    tried = []
 
     def no_network(url, **_):
-        tried.append(url)
         raise RuntimeError("no route to host")
 
     monkeypatch.setattr(mnist, "download_and_extract_archive", no_network)
     monkeypatch.setenv("ECE661_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError) as caught:
         load_mnist("full")
-    assert tried  # a download was attempted
     message = str(caught.value)
-    for part in (
-        "MNIST",
-        str(tmp_path / "MNIST" / "raw"),
-        "no route to host",
-        "train-images-idx3-ubyte",
-        "ECE661_DATA",
-        "ECE661_PROFILE=quick",
-    ):
-        assert part in message
+    assert str(tmp_path / "MNIST" / "raw") in message and "no route" in message
+    assert "train-images-idx3-ubyte" in message and "ECE661_DATA" in message
+    assert "ECE661_PROFILE=quick" in message
 
 
 def test_a_file_cut_short_by_an_interrupted_download_is_named(tmp_path):
@@ -156,7 +147,7 @@ def test_hold_out_splits_into_two_disjoint_parts():
 
 @pytest.mark.parametrize("n", [0, 50, -1])
 def test_hold_out_refuses_an_empty_part(n):
-    with pytest.raises(ValueError, match=f"n must be between 1 and 49, got {n}"):
+    with pytest.raises(ValueError, match=f"n must be .* >= 1 and <= 49, got n={n}"):
         hold_out(numbered(50), n)
 
 
