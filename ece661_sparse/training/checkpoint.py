@@ -1,7 +1,7 @@
-"""Checkpoints that survive a kill: written aside, flushed, then renamed.
+"""Checkpoints that survive a kill: written beside, flushed to the disk, then renamed.
 
 A run on a free Colab session ends when the session does. At every moment the file
-at ``path`` is either the previous complete checkpoint or the new complete one.
+is either the previous complete checkpoint or the new complete one.
 """
 
 import os
@@ -18,19 +18,19 @@ import torch
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which takes the place of ``path`` once it is on the disk."""
+    """A file to write to, which replaces ``path`` once it is complete on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".tmp")
     with open(aside, "wb") as file:
         yield file
         file.flush()
-        # A rename may reach the disk before the data it names.
+        # Without it the new name could reach the disk before the data.
         os.fsync(file.fileno())
     os.replace(aside, path)
 
 
 class Checkpoint:
-    """A file holding one dictionary of tensors and plain Python values.
+    """A file with one dictionary of tensors and plain Python values.
 
     Args:
         path: the file; its folder is made if it does not exist.
@@ -43,7 +43,7 @@ class Checkpoint:
         return f"Checkpoint({str(self.path)!r})"
 
     def save(self, **state: Any) -> None:
-        """Replace the checkpoint by ``state``, all of it or not at all.
+        """Replace the checkpoint by ``state``, all of it or nothing.
 
         NumPy's numbers are written as Python's.
         """
@@ -51,25 +51,25 @@ class Checkpoint:
             torch.save(_plain(state), file)
 
     def load(self) -> dict[str, Any] | None:
-        """The saved dictionary with its tensors on the CPU; None if there is none.
+        """The saved dictionary, its tensors on the CPU; None if there is no file.
 
-        Only tensors and plain values are read (``weights_only``): a checkpoint from
-        a stranger cannot run code.
+        Only tensors and plain values are read (``weights_only``), so that a stranger's
+        checkpoint cannot run code.
 
         Raises:
-            ValueError: the file is damaged, cut short or not a checkpoint, or it holds
+            ValueError: the file is damaged, cut short or no checkpoint, or it holds
                 other objects.
         """
         if not self.path.exists():
             return None
         try:
-            # torch.load does not compare checksums: a flipped bit would pass.
+            # torch.load does not compare checksums; a flipped bit would go unnoticed.
             with zipfile.ZipFile(self.path) as archive:
                 damaged = archive.testzip()
             if damaged is not None:
                 raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:  # the checksums were right
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # not damaged: the checksums are right
             raise ValueError(
                 f"the checkpoint {self.path} is not a checkpoint of this package: it "
                 f"holds more than tensors and plain values ({error})"
@@ -80,11 +80,10 @@ class Checkpoint:
                 f"package ({error}). Delete it to start the run again, or put a good "
                 "copy in its place."
             ) from error
-        return state
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers, wherever they are in lists and dictionaries, as Python's."""
+    """The value, with NumPy's numbers in its lists and dictionaries as Python's."""
     if isinstance(value, np.generic):
         return value.item()
     if type(value) is dict:

@@ -1,4 +1,4 @@
-"""The training loop of all chapters: whole data set in memory, a batch is an index."""
+"""The training loop of all chapters: the data are in memory, a batch is an index."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
+from ece661_sparse.core.arguments import check_count
 from ece661_sparse.training.checkpoint import Checkpoint
 from ece661_sparse.training.data import Images
 from ece661_sparse.training.distributed import (
@@ -27,7 +28,7 @@ from ece661_sparse.training.distributed import (
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, NumPy and torch, and ask cuDNN for repeatable algorithms.
+    """Seed Python, NumPy and torch, and make cuDNN use repeatable algorithms.
 
     The same seed then gives the same result on the same machine, bit for bit.
     """
@@ -56,44 +57,43 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train ``model`` on ``images`` and return one record per epoch.
 
-    ``seed`` decides the order of the images and nothing else: with the initial
+    ``seed`` decides the order of the images and nothing else. Together with the initial
     weights (:func:`set_seed` before the model is made) it fixes the result.
 
-    In several processes, each with this call and the same arguments, ``batch_size``
-    images are shared out; see :mod:`ece661_sparse.training.distributed`.
+    Several processes that make this call with the same arguments divide each batch
+    among them; see :mod:`ece661_sparse.training.distributed`.
 
     Args:
         model: trained in place, on the device of ``images``.
         optimizer: any torch optimizer over the model's parameters.
         images: the training set.
-        epochs: passes over the images, counted from the very first run when a
-            checkpoint is resumed.
-        batch_size: images a step; the last batch of an epoch may be smaller.
-        loss: ``loss(logits, labels)``, a mean over the batch; a penalty on the weights
-            whose subgradient shall be followed is added here (``regularized``).
-        scheduler: learning-rate schedule, advanced once an epoch by ``step()``.
-        seed: of the batches.
+        epochs: passes over the images, those of an interrupted run included.
+        batch_size: images of a step; the last batch of an epoch may be smaller.
+        loss: ``loss(logits, labels)``, a mean over the batch. A penalty whose
+            subgradient is to be followed is added here (``regularized``).
+        scheduler: of the learning rate, or of other numbers; its ``step()`` is called
+            once an epoch.
+        seed: of the order of the images.
         progress: show a progress bar; a mapping has its options, those of ``tqdm``.
-        checkpoint: written after every epoch. If it exists, the run continues from
-            it, and ends with the same bits as a run that was never stopped.
-        evaluate: ``evaluate(model)`` returns numbers to add to the epoch's record.
-        augment: ``augment(x)`` returns a changed copy of a batch of images; its random
+        checkpoint: written after every epoch. If its file exists, the run goes on from
+            there, and ends with the same bits as a run that was never stopped.
+        evaluate: ``evaluate(model)`` returns numbers for the epoch's record.
+        augment: ``augment(x)`` returns a changed copy of a batch of images. Its random
             numbers come from torch's global generators, which the checkpoint keeps.
         autocast: compute logits and loss in this dtype (``torch.bfloat16``) where
             ``torch.autocast`` finds it safe; weights and optimizer stay as they are.
 
     Returns:
-        One dictionary for each epoch, with ``epoch`` (from 1), ``loss`` (mean over the
-        epoch's images) and what ``evaluate`` returned.
+        One dictionary for each epoch, with ``epoch`` (from 1), ``loss`` (the mean over
+        its images) and what ``evaluate`` returned.
 
     Raises:
         ValueError: ``epochs`` or ``batch_size`` below 1; a scheduler whose ``step``
             needs a metric; a checkpoint that is damaged, written with other settings
             or already past ``epochs``.
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_count("epochs", epochs, at_least=1)
+    check_count("batch_size", batch_size, at_least=1)
     if isinstance(scheduler, ReduceLROnPlateau):
         raise ValueError(
             "scheduler must have a step() without arguments (StepLR, "
@@ -101,8 +101,11 @@ def train(
         )
     history: list[dict[str, Any]] = []
     run = {"images": len(images), "batch_size": batch_size, "seed": seed}
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    if scheduler is not None:
+        parts["scheduler"] = scheduler
     if checkpoint is not None:
-        history = _resume(checkpoint, model, optimizer, scheduler, run, epochs)
+        history = _resume(checkpoint, parts, run, epochs)
 
     network = parallel(model)
     steps = -(-len(images) // batch_size)
@@ -136,37 +139,26 @@ def train(
             history.append(record | (evaluate(model) if evaluate else {}))
             bar.set_postfix(record, refresh=False)
             if checkpoint is not None and rank() == 0:
-                checkpoint.save(
-                    run=run,
-                    history=history,
-                    model=model.state_dict(),
-                    optimizer=optimizer.state_dict(),
-                    scheduler=scheduler.state_dict() if scheduler else None,
-                    rng=rng_state(),
-                )
+                states = {name: part.state_dict() for name, part in parts.items()}
+                checkpoint.save(run=run, history=history, rng=rng_state(), **states)
     return history
 
 
 def batches(images: Images, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
     """Positions of the images of each batch: one random order, cut into pieces.
 
-    The order depends on ``(seed, epoch)`` only, so that epoch 7 is the same whether
-    or not the run was interrupted before it.
+    The order depends on ``(seed, epoch)`` alone, so that epoch 7 is the same whether
+    the run was interrupted before it or not.
     """
-    # NumPy mixes both numbers; torch keeps 32 bits of one seed.
+    # NumPy mixes both numbers; torch takes one seed, and 32 bits of it.
     order = np.random.default_rng((seed, epoch)).permutation(len(images))
     yield from torch.from_numpy(order).to(images.x.device).split(batch_size)
 
 
 def _resume(
-    checkpoint: Checkpoint,
-    model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler | None,
-    run: dict[str, int],
-    epochs: int,
+    checkpoint: Checkpoint, parts: dict[str, Any], run: dict[str, int], epochs: int
 ) -> list[dict[str, Any]]:
-    """Put the checkpoint's state into the objects; return the history so far."""
+    """Load the checkpoint's states into the parts; return the history so far."""
     state = on_rank_0(checkpoint.load)
     if state is None:
         return []
@@ -177,9 +169,7 @@ def _resume(
             f"done; this one has {run} and epochs={epochs}. Delete the file or choose "
             "another path."
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if scheduler is not None:
-        scheduler.load_state_dict(state["scheduler"])
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
     set_rng_state(state["rng"])
     return state["history"]

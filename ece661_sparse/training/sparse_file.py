@@ -1,10 +1,10 @@
 """A pruned network in a small file: the non-zero weights and where they are.
 
-The format is safetensors (no code runs when a stranger's file is opened) with, for
-each kernel, two tensors: ``NAME/positions``, int32 positions of the non-zeros in the
-kernel read row by row, and ``NAME/values``. In float32 that is 8 bytes for every
-non-zero weight, so a kernel of which more than half remains is stored whole, as are
-biases, normalisation parameters and buffers, under ``NAME``. LeNet-5 at 300x takes
+The format is safetensors, from which no code runs when a stranger's file is opened. A
+kernel is stored as two tensors: ``NAME/positions``, int32 positions of the non-zeros
+in the kernel read row by row, and ``NAME/values``. In float32 that is 8 bytes for each
+non-zero weight, so a kernel of which more than half remains is stored whole under
+``NAME``, as are biases, normalisation parameters and buffers. LeNet-5 at 300x takes
 about 15 kB instead of 1.7 MB.
 """
 
@@ -27,13 +27,13 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_sparse(model: nn.Module, path: str | Path) -> None:
-    """Write the parameters and buffers of ``model``, zeros of kernels left out.
+    """Write the parameters and buffers of ``model``, without the zeros of kernels.
 
     The same weights give the same bytes. A zero comes back as +0, whatever its sign.
 
     Raises:
-        ValueError: the state dict of ``model`` holds an entry that is no tensor (from a
-            ``get_extra_state``).
+        ValueError: an entry of the model's state dict is not a tensor: a layer's
+            ``get_extra_state`` may return anything.
     """
     with replacing(Path(path)) as file:
         file.write(sparse_bytes(model))
@@ -49,7 +49,7 @@ def sparse_bytes(model: nn.Module) -> bytes:
                 f"state_dict of {type(model).__name__} must hold tensors only, "
                 f"{name} is of type {type(tensor).__name__}"
             )
-        # Row by row, wherever and however (channels_last) the tensor lies in memory.
+        # Row by row, however (channels_last) the tensor lies in memory.
         flat = tensor.detach().cpu().contiguous().flatten()
         positions = flat.nonzero().flatten().to(POSITION)
         cost = positions.numel() * (POSITION.itemsize + flat.itemsize)
@@ -60,15 +60,15 @@ def sparse_bytes(model: nn.Module) -> bytes:
         else:
             stored[name] = flat.clone()
         shapes[name] = list(tensor.shape)
-    # One key: safetensors writes several in no fixed order.
+    # Under one key, since safetensors writes several keys in no fixed order.
     about = {"format": FORMAT, "shapes": shapes, "sha256": _digest(stored, shapes)}
     return save(stored, {"about": json.dumps(about)})
 
 
 def load_sparse(path: str | Path, model: Model) -> Model:
-    """Put the weights of a file by :func:`save_sparse` into ``model``; return it.
+    """Load a file that :func:`save_sparse` wrote into ``model``, and return the model.
 
-    Parameters and saved buffers on the meta device come to the CPU.
+    Parameters and saved buffers on the meta device move to the CPU.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -85,7 +85,7 @@ def load_sparse(path: str | Path, model: Model) -> Model:
                 f"{ours} in {type(model).__name__}"
             )
     meta = {name: weights[name] for name in expected if expected[name].is_meta}
-    if meta:  # nothing there to copy into
+    if meta:  # they have no memory to copy into
         model.load_state_dict(meta, strict=False, assign=True)
     model.load_state_dict(weights)
     return model
@@ -121,7 +121,7 @@ def _dense(name: str, shape: list[int], stored: dict[str, Tensor]) -> Tensor:
 
 
 def _digest(stored: dict[str, Tensor], shapes: dict[str, list[int]]) -> str:
-    """SHA-256 of shapes, names, dtypes and contents: safetensors has no checksum."""
+    """SHA-256 of shapes, names, dtypes and contents; safetensors has no checksum."""
     digest = hashlib.sha256(json.dumps(shapes).encode())
     for name, tensor in sorted(stored.items()):
         digest.update(f"{name} {tensor.dtype} {len(tensor)}\n".encode())

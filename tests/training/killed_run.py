@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ece661_sparse.training import Checkpoint, Images, set_seed, train
+from ece661_sparse.training import Checkpoint, Images, random_shift, set_seed, train
 
 EPOCHS = 24
 
@@ -17,7 +17,7 @@ def report(model: nn.Module) -> dict[str, float]:
 
 
 def run(checkpoint: Checkpoint | None, epochs: int = EPOCHS):
-    """Dropout, momentum and a schedule: everything that a checkpoint must carry."""
+    """Dropout, shifts, momentum, a schedule: all that a checkpoint must carry."""
     set_seed(3)
     x = torch.randn(400, 1, 28, 28)
     images = Images(x, (x.mean((1, 2, 3)) > 0).long())
@@ -37,6 +37,7 @@ def run(checkpoint: Checkpoint | None, epochs: int = EPOCHS):
         progress=False,
         checkpoint=checkpoint,
         evaluate=report,
+        augment=random_shift,
     )
     return model.state_dict(), history
 

@@ -85,5 +85,5 @@ def test_views_are_made_on_the_device_of_the_images(augment, every):
 
 
 def test_a_shift_has_at_least_one_pixel():
-    with pytest.raises(ValueError, match="pixels must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"pixels must be .* >= 1, got pixels=0"):
         random_shift(torch.zeros(1, 1, 4, 4), 0)

@@ -56,11 +56,8 @@ def test_a_save_that_fails_midway_keeps_the_previous_one(checkpoint, monkeypatch
 
 def test_the_data_reach_the_disk_before_the_name(checkpoint, monkeypatch):
     calls = []
-    fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda f: (calls.append("fsync"), fsync(f)))
-    monkeypatch.setattr(
-        os, "replace", lambda a, b: (calls.append("replace"), replace(a, b))
-    )
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, lambda *_, name=name: calls.append(name))
     checkpoint.save(i=1)
     assert calls == ["fsync", "replace"]
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from forked import start, wait
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from ece661_sparse.training import Checkpoint, Images, accuracy, set_seed, train
 from ece661_sparse.training.loop import batches
@@ -26,15 +27,22 @@ def two_classes(n=60):
     return Images(x, y)
 
 
-def make(dtype=torch.float32):
+IMAGES = two_classes()
+
+
+def make():
     set_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(dtype)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     return model, torch.optim.SGD(model.parameters(), lr=0.1)
 
 
+def fit(model, optimizer, epochs=1, **options):
+    options = {"progress": False} | options
+    return train(model, optimizer, IMAGES, epochs=epochs, **options)
+
+
 def test_every_epoch_visits_every_image_once():
-    images = two_classes(53)
-    parts = list(batches(images, 10, seed=0, epoch=4))
+    parts = list(batches(two_classes(53), 10, seed=0, epoch=4))
     assert [len(part) for part in parts] == [10] * 5 + [3]
     assert sorted(torch.cat(parts).tolist()) == list(range(53))
 
@@ -42,23 +50,21 @@ def test_every_epoch_visits_every_image_once():
 def test_the_order_depends_on_seed_and_epoch():
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (1000, 0), (0, 1000)]
     orders = {
-        tuple(torch.cat(list(batches(two_classes(), 10, s, e))).tolist())
-        for s, e in pairs
+        tuple(torch.cat(list(batches(IMAGES, 10, *pair))).tolist()) for pair in pairs
     }
     assert len(orders) == len(pairs)
 
 
 def test_train_is_the_loop_one_would_write():
-    images = two_classes()
     model, optimizer = make()
-    history = train(model, optimizer, images, epochs=3, batch_size=25, progress=False)
+    history = fit(model, optimizer, 3, batch_size=25)
 
     by_hand, _ = make()
     losses = []
     for epoch in range(3):
         total = 0.0
-        for index in batches(images, 25, 0, epoch):
-            loss = F.cross_entropy(by_hand(images.x[index]), images.y[index])
+        for index in batches(IMAGES, 25, 0, epoch):
+            loss = F.cross_entropy(by_hand(IMAGES.x[index]), IMAGES.y[index])
             total += loss.item() * len(index)
             gradients = torch.autograd.grad(loss, list(by_hand.parameters()))
             with torch.no_grad():
@@ -72,40 +78,23 @@ def test_train_is_the_loop_one_would_write():
 
 
 def test_training_learns_and_reports_what_evaluate_returns():
-    images = two_classes()
-    model, optimizer = make()
-    history = train(
-        model,
-        optimizer,
-        images,
-        epochs=20,
-        batch_size=10,
-        progress=False,
-        evaluate=lambda m: {"accuracy": accuracy(m, images)},
+    history = fit(
+        *make(), 20, batch_size=10, evaluate=lambda m: {"top1": accuracy(m, IMAGES)}
     )
-    assert history[-1]["accuracy"] > 95
+    assert history[-1]["top1"] > 95
     assert history[-1]["loss"] < history[0]["loss"] / 2
 
 
 def test_loss_and_scheduler_are_used():
     model, optimizer = make()
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    scheduler = StepLR(optimizer, 1, gamma=0.5)
     seen = []
 
     def loss(logits, y):
         seen.append(optimizer.param_groups[0]["lr"])
         return logits.square().mean()
 
-    train(
-        model,
-        optimizer,
-        two_classes(),
-        epochs=3,
-        batch_size=30,
-        loss=loss,
-        scheduler=scheduler,
-        progress=False,
-    )
+    fit(model, optimizer, 3, batch_size=30, loss=loss, scheduler=scheduler)
     assert seen == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
 
 
@@ -113,39 +102,50 @@ def test_training_mode_returns_after_an_evaluation_that_forgot_it():
     model, optimizer = make()
     modes = []
     model.register_forward_hook(lambda m, *_: modes.append(m.training))
-    train(
-        model,
-        optimizer,
-        two_classes(),
-        epochs=2,
-        progress=False,
-        evaluate=lambda m: m.eval() and {},
-    )
+    fit(model, optimizer, 2, evaluate=lambda m: m.eval() and {})
     assert modes == [True, True]
+
+
+def test_the_network_sees_what_augment_returns():
+    model, optimizer = make()
+    seen = []
+    model.register_forward_pre_hook(lambda _, x: seen.append(x[0].unique().tolist()))
+    fit(model, optimizer, augment=lambda x: torch.full_like(x, 7.0))
+    assert seen == [[7.0]]
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_the_weights():
+    runs = {}
+    for dtype in (None, torch.bfloat16):
+        model, optimizer = make()
+        kinds = set()
+        model.register_forward_hook(lambda *a, kinds=kinds: kinds.add(a[2].dtype))
+        history = fit(model, optimizer, 3, batch_size=10, autocast=dtype)
+        assert kinds == {dtype or torch.float32}
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        runs[dtype] = [record["loss"] for record in history]
+    assert runs[None] != runs[torch.bfloat16]
+    assert runs[None] == pytest.approx(runs[torch.bfloat16], rel=0.02)
 
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_bar_can_be_switched_off(capsys, progress):
-    model, optimizer = make()
-    train(model, optimizer, two_classes(), epochs=1, progress=progress)
+    fit(*make(), progress=progress)
     captured = capsys.readouterr()
     assert captured.out == "" and bool(captured.err) is progress
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size"])
 def test_sizes_below_one_are_refused(name):
-    model, optimizer = make()
-    arguments = {"epochs": 1, "batch_size": 10} | {name: 0}
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-        train(model, optimizer, two_classes(), **arguments)
+    with pytest.raises(ValueError, match=f"{name} must be .* >= 1, got {name}=0"):
+        fit(*make(), **{name: 0})
 
 
 def test_a_scheduler_that_needs_a_metric_is_refused_before_the_first_step():
     model, optimizer = make()
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
     before = model[1].weight.clone()
     with pytest.raises(ValueError, match=r"scheduler must have a step\(\) without"):
-        train(model, optimizer, two_classes(), epochs=1, scheduler=scheduler)
+        fit(model, optimizer, scheduler=ReduceLROnPlateau(optimizer))
     assert torch.equal(model[1].weight, before)
 
 
@@ -204,15 +204,13 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, uninterrupted):
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "run.pt")
-    images = two_classes()
-    common = {"checkpoint": checkpoint, "progress": False}
-    train(*make(), images, epochs=3, **common)
+    settings = {"checkpoint": Checkpoint(tmp_path / "run.pt"), "epochs": 3}
+    fit(*make(), **settings)
     for changed in ({"seed": 1}, {"batch_size": 50}, {"epochs": 2}):
         model, optimizer = make()
         before = model[1].weight.clone()
         with pytest.raises(ValueError, match=r"run\.pt.* was written by another run"):
-            train(model, optimizer, images, **({"epochs": 3} | common | changed))
+            fit(model, optimizer, **settings | changed)
         assert torch.equal(model[1].weight, before)
 
 
@@ -220,4 +218,4 @@ def test_a_damaged_checkpoint_stops_the_run(tmp_path):
     path = tmp_path / "run.pt"
     path.write_bytes(b"half")
     with pytest.raises(ValueError, match="damaged"):
-        train(*make(), two_classes(), epochs=1, checkpoint=Checkpoint(path))
+        fit(*make(), checkpoint=Checkpoint(path))

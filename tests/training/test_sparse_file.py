@@ -7,11 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
+from ece661_sparse.core import kernels
 from ece661_sparse.models import LeNet5
 from ece661_sparse.training import load_sparse, save_sparse
-from ece661_sparse.training.sparse_file import sparse_bytes
+from ece661_sparse.training.sparse_file import FORMAT, _digest, sparse_bytes
 
 SHAPES = [(3, 4), (2, 3, 3, 2), (1, 1), (0, 4), (5,), ()]
 
@@ -69,9 +71,8 @@ def pruned_lenet5(keep=0.003):
     torch.manual_seed(0)
     model = LeNet5()
     with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim >= 2:
-                p.mul_(torch.rand_like(p) < keep)
+        for p in kernels(model).values():
+            p.mul_(torch.rand_like(p) < keep)
     return model
 
 
@@ -148,11 +149,7 @@ def test_no_file(path):
 
 @pytest.mark.parametrize(
     "other",
-    [
-        nn.Linear(3, 2),
-        LeNet5().double(),
-        nn.Sequential(LeNet5()),
-    ],
+    [nn.Linear(3, 2), LeNet5().double(), nn.Sequential(LeNet5())],
     ids=["other names", "other dtype", "wrapped"],
 )
 def test_another_model_is_refused_and_left_alone(path, other):
@@ -182,10 +179,16 @@ def other_format(data):
     return data.replace(b"ece661-sparse-1", b"ece661-sparse-9")
 
 
+def other_shape(data):
+    """The shapes are not among the tensors, so the checksum has to cover them."""
+    assert data.count(b"[2, 40]") == 1
+    return data.replace(b"[2, 40]", b"[40, 2]")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
-        *(flip_a_value, flip_a_position, other_format),
+        *(flip_a_value, flip_a_position, other_format, other_shape),
         lambda data: data[: len(data) // 2],
         lambda data: data[:-1],
         lambda _: b"",
@@ -200,39 +203,23 @@ def test_a_damaged_file_is_refused(path, damage):
         load_sparse(path, Holder([torch.zeros(2, 40)]))
 
 
-def test_a_shape_that_was_changed_is_refused(path):
-    """The shapes are not among the tensors, so the checksum has to cover them."""
-    model = Holder([sparse(0, (2, 40), torch.float32, 0.2)])
-    save_sparse(model, path)
-    data = path.read_bytes()
-    assert data.count(b"[2, 40]") == 1
-    path.write_bytes(data.replace(b"[2, 40]", b"[40, 2]"))
-    with pytest.raises(ValueError, match="damaged"):
-        load_sparse(path, Holder([torch.zeros(40, 2)]))
+def damaged_or_foreign(path):
+    with pytest.raises(ValueError, match="is damaged or not a sparse file"):
+        load_sparse(path, Holder([torch.zeros(2, 3)]))
 
 
 def test_a_plain_safetensors_file_is_refused(path):
-    from safetensors.torch import save_file
-
     path.parent.mkdir()
     save_file({"p0": torch.zeros(2, 3)}, path)
-    with pytest.raises(ValueError, match="not a sparse file"):
-        load_sparse(path, Holder([torch.zeros(2, 3)]))
+    damaged_or_foreign(path)
 
 
 def test_positions_out_of_range_are_refused(path):
     """Written by a stranger, with a right checksum."""
-    from safetensors.torch import save_file
-
-    from ece661_sparse.training.sparse_file import FORMAT, _digest
-
-    stored = {
-        "p0/positions": torch.tensor([7], dtype=torch.int32),
-        "p0/values": torch.tensor([1.0]),
-    }
+    positions = torch.tensor([7], dtype=torch.int32)
+    stored = {"p0/positions": positions, "p0/values": torch.tensor([1.0])}
     shapes = {"p0": [2, 3]}
     about = {"format": FORMAT, "shapes": shapes, "sha256": _digest(stored, shapes)}
     path.parent.mkdir()
     save_file(stored, path, {"about": json.dumps(about)})
-    with pytest.raises(ValueError, match="damaged"):
-        load_sparse(path, Holder([torch.zeros(2, 3)]))
+    damaged_or_foreign(path)
