@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ece661_sparse.core.arguments import check_number, check_tensor
+from ece661_sparse.core.arguments import check_count, check_number, check_tensor
 from ece661_sparse.core.stochastic import logistic_noise, straight_through
 from ece661_sparse.dynamic.shaping import batch_shaping
 
@@ -98,12 +98,9 @@ class ChannelGate(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        for name, size in {
-            "in_channels": in_channels,
-            "channels": channels,
-            "hidden": hidden,
-        }.items():
-            check_number(name, size, at_least=1)
+        check_count("in_channels", in_channels, at_least=1)
+        check_count("channels", channels, at_least=1)
+        check_count("hidden", hidden, at_least=1)
         check_number("temperature", temperature, above=0)
         self.temperature = temperature
         options = {"device": device, "dtype": dtype}
@@ -241,8 +238,8 @@ class GatedConv2d(nn.Conv2d):
             out_channels,
             hidden,
             temperature,
-            options.get("device"),
-            options.get("dtype"),
+            self.weight.device,
+            self.weight.dtype,
         )
         self.skip = True
 

@@ -19,7 +19,7 @@ import copy
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -78,10 +78,11 @@ class DynamicConv2d(nn.Conv2d):
 
     .. math:: y = \Big(\sum_k \pi_k(x) W_k\Big) * x + \sum_k \pi_k(x) b_k
 
-    Takes the arguments of ``nn.Conv2d``, and images ``(N, C, H, W)`` or ``(C, H, W)``.
-    Every kernel starts as ``nn.Conv2d`` starts its only one.
+    For images ``(N, C, H, W)`` or ``(C, H, W)``. Every kernel starts as ``nn.Conv2d``
+    starts its only one.
 
     Args:
+        args, options: those of ``nn.Conv2d``, in the same order.
         kernels: number of kernels :math:`K \ge 1`.
 
     Attributes:
@@ -93,41 +94,14 @@ class DynamicConv2d(nn.Conv2d):
         ValueError: ``kernels`` below 1, and what ``nn.Conv2d`` refuses.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: str | int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        kernels: int = 4,
-    ) -> None:
-        check_count("kernels", kernels)
-        check_number("kernels", kernels, at_least=1)
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
+    def __init__(self, *args: Any, kernels: int = 4, **options: Any) -> None:
+        check_count("kernels", kernels, at_least=1)
+        super().__init__(*args, **options)
+        place = {"device": self.weight.device, "dtype": self.weight.dtype}
         self.weight = _bank(self.weight, kernels)
         if self.bias is not None:
             self.bias = _bank(self.bias, kernels)
-        self.attention = KernelAttention(in_channels, kernels, device, dtype)
+        self.attention = KernelAttention(self.in_channels, kernels, **place)
         self.reset_parameters()
 
     @property

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ece661_sparse.core.arguments import check_number
+from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.core.networks import evaluating
 from ece661_sparse.dynamic.channel_gating import GatedConv2d, GatedResidualBlock
 
@@ -46,21 +46,13 @@ class GateRecord:
     @property
     def flops(self) -> Tensor:
         """FLOPs of the gated convolutions for each image, ``(N,)``."""
-        return sum(
-            (
-                self.channel_flops[name] * is_open.sum(1)
-                for name, is_open in self.open.items()
-            ),
-            start=torch.zeros((), dtype=torch.int64),
-        )
+        layers = [self.channel_flops[n] * z.sum(1) for n, z in self.open.items()]
+        return torch.stack(layers).sum(0)
 
     @property
     def full_flops(self) -> int:
         """FLOPs of the gated convolutions for an image that opens every gate."""
-        return sum(
-            self.channel_flops[name] * is_open.shape[1]
-            for name, is_open in self.open.items()
-        )
+        return sum(self.channel_flops[n] * z.shape[1] for n, z in self.open.items())
 
     @property
     def saved(self) -> float:
@@ -116,7 +108,7 @@ def record_gates(model: nn.Module, x: Tensor, batch_size: int = 1000) -> GateRec
     Raises:
         ValueError: the model has no gated layers, or ``batch_size`` is 0.
     """
-    check_number("batch_size", batch_size, at_least=1)
+    check_count("batch_size", batch_size, at_least=1)
     layers = {
         name: module
         for name, module in model.named_modules()

@@ -68,21 +68,13 @@ def parameters(model):
     return [p for found in gates(model).values() for p in found.parameters()]
 
 
-def spread(kind, model):
-    """About half of the gates closed at test time, most of them not far from open."""
+def set_gates(kind, model, *, decided=False):
+    """Open about half of the gates at test time; if decided, while training as well."""
     generator = torch.Generator().manual_seed(0)
     for p in parameters(model):
         at = 0.5 + 0.04 * torch.randn(p.shape, generator=generator)
+        at = (at > 0.5).float() if decided else at
         p.data.copy_(kind.closed + (kind.open - kind.closed) * at)
-    return model
-
-
-def half_open(kind, model):
-    """Every gate closed or open, at any time and without doubt."""
-    generator = torch.Generator().manual_seed(0)
-    for p in parameters(model):
-        is_open = torch.rand(p.shape, generator=generator) < 0.5
-        p.data.copy_(torch.where(is_open, kind.open, kind.closed))
     return model
 
 
@@ -94,7 +86,7 @@ def half_open(kind, model):
 def test_the_weight_is_multiplied_by_z_in_training_and_by_z_hat_at_test_time(
     kind, groups
 ):
-    model = spread(kind, gated(kind, groups))
+    model = set_gates(kind, gated(kind, groups))
     for name, found in gates(model).items():
         layer = model.get_submodule(name)
         original = layer.parametrizations.weight.original
@@ -112,7 +104,7 @@ def test_the_weight_is_multiplied_by_z_in_training_and_by_z_hat_at_test_time(
 
 @each_gate
 def test_only_random_gates_draw_and_only_in_training(kind):
-    layer = spread(kind, gate(nn.Linear(40, 30), kind.make))
+    layer = set_gates(kind, gate(nn.Linear(40, 30), kind.make))
     for random in (kind.random, False):
         state = torch.get_rng_state()
         looks = layer.weight, layer.weight
@@ -124,7 +116,7 @@ def test_only_random_gates_draw_and_only_in_training(kind):
 @each_gate
 @each_group
 def test_baked_is_plain_exactly_zero_and_gives_the_same_outputs(kind, groups):
-    model = spread(kind, gated(kind, groups))
+    model = set_gates(kind, gated(kind, groups))
     kept = sum(int(g.mask().sum()) * g.weights_per_gate for g in gates(model).values())
     expected = model.eval()(images())
     assert bake(model.train()) is model
@@ -140,7 +132,7 @@ def test_baked_is_plain_exactly_zero_and_gives_the_same_outputs(kind, groups):
 def test_a_layer_of_two_names_is_gated_and_baked_once(kind):
     layer, x = nn.Linear(4, 4), torch.randn(3, 4)
     model = gate(nn.Sequential(layer, nn.ReLU(), layer), kind.make)
-    expected = spread(kind, model).eval()(x)
+    expected = set_gates(kind, model).eval()(x)
     torch.testing.assert_close(bake(model)(x), expected)
 
 
@@ -150,10 +142,9 @@ def test_a_layer_of_two_names_is_gated_and_baked_once(kind):
 @each_gate
 @each_group
 def test_expected_l0_counts_the_weights_of_gates_that_are_decided(kind, groups):
-    model = half_open(kind, gated(kind, groups))
-    count = sum(
-        int(model.get_submodule(name).weight.count_nonzero()) for name in PER_UNIT
-    )
+    model = set_gates(kind, gated(kind, groups), decided=True)
+    layers = [model.get_submodule(name) for name in PER_UNIT]
+    count = sum(int(layer.weight.count_nonzero()) for layer in layers)
     assert 0 < count < WEIGHTS
     assert expected_l0(model).item() == pytest.approx(count)
 
@@ -234,7 +225,7 @@ def test_a_run_cut_in_two_ends_with_the_same_bits(kind, tmp_path):
 @each_gate
 @each_group
 def test_its_state_goes_through_a_file_into_another_model(kind, groups, tmp_path):
-    source = spread(kind, gated(kind, groups)).eval()
+    source = set_gates(kind, gated(kind, groups)).eval()
     torch.save(source.state_dict(), tmp_path / "state.pt")
     through = pickle.loads(pickle.dumps(source.state_dict()))
     for state in (through, torch.load(tmp_path / "state.pt", weights_only=True)):
@@ -245,7 +236,7 @@ def test_its_state_goes_through_a_file_into_another_model(kind, groups, tmp_path
 
 @each_gate
 def test_a_copy_right_after_a_step_goes_its_own_way(kind):
-    model = spread(kind, gated(kind))
+    model = set_gates(kind, gated(kind))
     (model(images()).sum() + expected_l0(model)).backward()
     expected = copy.deepcopy(model).eval()(images())
     twin = copy.deepcopy(model)
@@ -280,47 +271,30 @@ def test_weights_keep_their_dtype(kind, dtype):
 # --- what is refused ------------------------------------------------------------------
 
 
-class Tied(nn.Module):
-    def __init__(self, other):
-        super().__init__()
-        self.other, self.dense = other, nn.Linear(4, 4)
-        self.dense.weight = other.weight
+def tied(other):
+    dense = nn.Linear(4, 4)
+    dense.weight = other.weight
+    return nn.ModuleDict({"other": other, "dense": dense})
 
 
+GROUPED = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, groups=2)
 REFUSED = {
-    "no layer": (nn.ReLU, "weight", "no dense or convolutional layer"),
-    "no weights yet": (lambda: nn.LazyLinear(3), "weight", "run the model once"),
-    "gated": (
-        lambda: gate(nn.Linear(2, 2), HardConcrete),
-        "weight",
-        "gated already",
-    ),
-    "grouped": (
-        lambda: nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, groups=2)),
-        "input",
-        "'1' is a grouped convolution",
-    ),
-    "tied": (
-        lambda: Tied(nn.Linear(4, 4)),
-        "weight",
-        r"other\.weight, dense\.weight",
-    ),
-    "tied to an embedding": (
-        lambda: Tied(nn.Embedding(4, 4)),
-        {"dense": "weight"},
-        r"other\.weight, dense\.weight",
-    ),
+    "no layer": (nn.ReLU(), "no dense or convolutional layer"),
+    "no weights yet": (nn.LazyLinear(3), "run the model once"),
+    "gated": (gate(nn.Linear(2, 2), HardConcrete), "gated already"),
+    "grouped": (nn.Sequential(*GROUPED), "'1' is a grouped convolution"),
+    "tied": (tied(nn.Linear(4, 4)), r"other\.weight, dense\.weight"),
+    "tied embedding": (tied(nn.Embedding(4, 4)), r"other\.weight, dense\.weight"),
 }
 
 
 @each_gate
 @pytest.mark.parametrize("why", REFUSED)
 def test_what_cannot_be_gated_is_refused_and_not_changed(kind, why):
-    make_model, groups, message = REFUSED[why]
-    model = make_model()
+    model, message = REFUSED[why]
     before = list(model.state_dict())
     with pytest.raises(ValueError, match=message):
-        gate(model, kind.make, groups)
+        gate(model, kind.make, "input")
     assert list(model.state_dict()) == before
 
 
