@@ -1,6 +1,6 @@
 """Multi-exit networks: leaving early stops computing and changes no answer."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
@@ -125,14 +125,15 @@ def test_forward_and_backward_on_the_meta_device():
 
 @each_policy
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_inference_is_the_full_computation_at_the_same_exits(kind, layout):
+def test_inference_is_the_full_computation_without_those_who_left(kind, layout):
     policy, model, x = stopping_everywhere()[kind], network(), images(200)
-    logits = torch.stack(model.all_exits(x))
-    expected = decide(logits, policy)
     found = model.infer(x.to(memory_format=layout), policy)
+    seen = [sum(stage.seen) for stage in model.stages]
+    assert seen == [int((found.exit >= n).sum()) for n in range(EXITS)]
+    assert len(found.exit.unique()) == EXITS - getattr(policy, "p", 0)
+    expected = decide(torch.stack(model.all_exits(x)), policy)
     assert torch.equal(found.exit, expected.exit)
     torch.testing.assert_close(found.logits, expected.logits)
-    assert len(found.exit.unique()) == EXITS - getattr(policy, "p", 0)
 
 
 @each_policy
@@ -143,15 +144,6 @@ def test_a_sample_is_answered_alike_alone_and_in_any_batch(kind):
         alone = model.infer(x[i : i + 1], policy)
         assert alone.exit.item() == together.exit[i].item()
         torch.testing.assert_close(alone.logits[0], together.logits[i])
-
-
-@each_policy
-def test_those_who_left_are_not_computed(kind):
-    policy, model = stopping_everywhere()[kind], network()
-    exits = model.infer(images(200), policy).exit
-    seen = [sum(stage.seen) for stage in model.stages]
-    assert seen == [int((exits >= n).sum()) for n in range(EXITS)]
-    assert seen[0] > seen[-1] > 0
 
 
 def test_nothing_runs_once_all_have_left():
@@ -193,13 +185,10 @@ def test_dropping_samples_keeps_channels_last():
     assert formats == [True]
 
 
-def test_inference_refuses_training_mode():
+def test_inference_refuses():
+    per_position = MultiExit([nn.Identity()], [nn.Linear(4, 3)]).eval()
     with pytest.raises(ValueError, match="evaluation mode"):
         network().train().infer(images(2), Patience(1))
-
-
-def test_inference_refuses_logits_for_positions_and_missing_thresholds():
-    per_position = MultiExit([nn.Identity()], [nn.Linear(4, 3)]).eval()
     with pytest.raises(ValueError, match=r"exit 0 .*classes\), got \(2, 7, 3\)"):
         per_position.infer(torch.randn(2, 7, 4), Patience(1))
     for policy in (EntropyThreshold([0.0]), ConfidenceThreshold([2.0])):
@@ -296,10 +285,10 @@ def test_costs_by_hand():
     costs = exit_costs(network(), images(5))
     stages = [36 * 9 * a * b * 2 for a, b in ((1, 4), (4, 4), (4, 6), (6, 6))]
     heads = [36 * b * CLASSES * 2 for b in (4, 4, 6, 6)]
-    done = [sum(stages[: n + 1]) + sum(heads[: n + 1]) for n in range(4)]
-    assert costs.exits == done
+    both = [stage + head for stage, head in zip(stages, heads, strict=True)]
+    assert costs.exits == list(accumulate(both))
     assert costs.trunk == sum(stages) + heads[-1]
-    assert costs.shares == pytest.approx([d / costs.trunk for d in done])
+    assert costs.shares == pytest.approx([c / costs.trunk for c in costs.exits])
 
 
 def test_gated_channels_count_as_open():
@@ -318,12 +307,3 @@ def test_counting_computes_nothing_and_changes_nothing():
     assert model.training
     assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
     assert not any(stage.seen for stage in model.stages)
-
-
-def test_entropy_agrees_with_the_policy_in_use():
-    """What leaves at exit 1 is exactly what is more certain than the threshold."""
-    model, x = network(), images(100)
-    first = entropy(model.all_exits(x)[0].softmax(1))
-    T = first.median().item()
-    exits = model.infer(x, EntropyThreshold(T)).exit
-    assert torch.equal(exits == 0, first < T)
