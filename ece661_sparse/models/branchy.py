@@ -1,4 +1,4 @@
-r"""Multi-exit networks of the slides "Early exit model" and "Effectiveness ...".
+r"""Multi-exit networks of "Early exit model" and "Effectiveness of early exiting".
 
 Each is a :class:`~ece661_sparse.dynamic.MultiExit`: stages, and a head after each.
 """
@@ -18,10 +18,10 @@ from ece661_sparse.models.resnet import ResNet, resnet56
 class BranchyLeNet(MultiExit):
     """LeNet with one early exit, after B-LeNet (Teerapittayanon et al. 2016).
 
-    As there, three 5x5 convolutions and two dense layers, and a branch after the
-    first convolution. What can be saved is what comes after the branch, so the stem
+    As there, it has three 5x5 convolutions and two dense layers, and a branch after the
+    first convolution. An early exit saves only what comes after the branch. So the stem
     is cheap, by its stride of 2, and the branch has two small dense layers: together
-    3.3 % of the multiplications.
+    they take 3.3 % of the multiplications.
 
     Shapes: ``(N, 1, 28, 28)`` to logits ``(N, 10)``.
     """
@@ -52,8 +52,9 @@ class BranchyLeNet(MultiExit):
 class MultiExitCNN(MultiExit):
     """Convolutions in a row, and an exit after some of them.
 
-    The first, 5x5 with stride 2, has 16 maps, the second 32 and 2x2 pooling, all
-    others 64 at 6x6. The default's three exits come after 1, 14 and 100 % of the work.
+    The first, 5x5 with stride 2, has 16 maps, the second 32 maps and 2x2 pooling; all
+    others have 64 maps of 6x6. The three exits of the default come after 1, 14 and
+    100 % of the work.
 
     Shapes: ``(N, 1, 28, 28)`` to logits ``(N, 10)``.
 
@@ -107,15 +108,16 @@ def shallow_deep(
     shares: Sequence[float] = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9),
     image_size: int = 32,
 ) -> MultiExit:
-    """A residual network with internal classifiers at these parts of its work.
+    """A residual network with an internal classifier after each share of its work.
 
-    An internal classifier (mixed pooling, one dense layer) sits after the block whose
-    share of the FLOPs is nearest. The network's own layers are used, not copied.
+    An internal classifier (mixed pooling, one dense layer) follows the block at which
+    the FLOPs so far are nearest to the share. The network's own layers are used, not
+    copies.
 
     Args:
         network: the backbone; its head is the last exit.
-        shares: where the internal classifiers go, increasing, in (0, 1).
-        image_size: height and width of the images, for counting.
+        shares: parts of the FLOPs, increasing, in (0, 1).
+        image_size: height and width of the images for which FLOPs are counted.
 
     Raises:
         ValueError: shares so close that two of them fall on one block.
@@ -125,7 +127,7 @@ def shallow_deep(
     stages = cast(list[nn.Sequential], list(network.stages))
     blocks = [network.stem, *(block for stage in stages for block in stage)]
     classes = cast(nn.Linear, network.head[-1]).out_features
-    # no heads yet, only what they would see: the work done and the channels there
+    # without heads: the cost of each exit is the work of the blocks before it
     counting = MultiExit(blocks, [nn.Identity()] * (len(blocks) - 1) + [network.head])
     image = torch.empty(1, 3, image_size, image_size, device="meta")
     done = exit_costs(counting, image).shares[:-1]
@@ -154,6 +156,6 @@ def _pooled(features: int) -> nn.Sequential:
 
 
 def _channels(stage: nn.Module) -> int:
-    """Of the maps that a stage of convolutions hands on."""
+    """The number of maps that a stage of convolutions puts out."""
     convolutions = [m for m in stage.modules() if isinstance(m, nn.Conv2d)]
     return convolutions[-1].out_channels

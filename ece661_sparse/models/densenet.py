@@ -1,9 +1,9 @@
 r"""The densely connected network of the slide "Pruning results", Table 1.
 
 Huang et al., "Densely Connected Convolutional Networks", CVPR 2017: three blocks in
-which every layer sees the outputs of all layers before it, joined by transitions.
-DenseNet-40 with growth 12, without bottlenecks or compression, has 1,001,616 kernel
-weights (1002K).
+which every layer sees the outputs of all layers before it, with transitions between
+the blocks. DenseNet-40 with growth 12, without bottlenecks or compression, has
+1,001,616 kernel weights (1002K).
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""A small residual network for digits: gated, or its twins without gates."""
+"""A small residual network for digits, with gates or without."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from ece661_sparse.dynamic.channel_gating import GatedResidualBlock
 class GatedResNet(nn.Module):
     """A stem, residual blocks whose middle channels are gated, pooling, a classifier.
 
-    The stem halves the image; every block after the first that changes the width
-    halves it again.
+    The stem halves the image, and so does every block that changes the width.
 
     Shapes: ``(N, 1, 28, 28)`` to logits ``(N, 10)``.
 
     Args:
-        widths: channels of each block's output; the first is the stem's, too.
-        middle: channels between the two convolutions of each block, ``widths`` if None:
-            with ``gated=False`` the way to a static network of fewer FLOPs.
+        widths: channels of each block's output; the stem has as many as the first.
+        middle: channels between the two convolutions of each block, ``widths`` if None.
+            With ``gated=False``, fewer of them make a static network of fewer FLOPs.
         gated: False for the same network without gates.
 
     Raises:
