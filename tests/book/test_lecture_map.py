@@ -26,6 +26,7 @@ PACKAGES = (
     "synthesis",
     "models",
     "training",
+    "core",
     "exercises",
     "reproduce",
 )
