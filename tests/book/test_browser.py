@@ -21,6 +21,11 @@ PAGES = ["book/intro.html", *CHAPTERS, *APPENDIX]
 MEGABYTE = 1_000_000
 
 
+def by_itself(page):
+    """A page may be looked at by any worker, so that both have work to the end."""
+    return pytest.param(page, marks=pytest.mark.xdist_group(page))
+
+
 @pytest.fixture(params=["http", "file"])
 def base(request, html, server):
     return server if request.param == "http" else html.as_uri()
@@ -31,7 +36,7 @@ def assert_clean(visited):
     assert not visited.errors
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [by_itself(page) for page in PAGES])
 def test_page(visit, server, page):
     """Clean, formulas drawn, no wider than the screen, accessible, light enough.
 
@@ -44,12 +49,15 @@ def test_page(visit, server, page):
     heaviest_first = sorted(visited.weight().items(), key=lambda pair: -pair[1])
     total = sum(size for _, size in heaviest_first)
     assert MEGABYTE / 2 < total < 5 * MEGABYTE, heaviest_first[:5]
-    if page in CHAPTERS:
-        assert visited.page.locator("mjx-container[display=true] > svg").count() > 0
-        assert visited.page.locator(".viz-frames input[type=range]").count() > 0
     _assert_accessible(visited.page)
+    by_day = _shots(visited)
     visited.show(theme="dark")
     _assert_accessible(visited.page, {"runOnly": COLOURS})
+    _assert_no_glare(by_day, _shots(visited))
+    if page in CHAPTERS:
+        assert visited.page.locator("mjx-container[display=true] > svg").count() > 0
+        assert by_day[DRAWN]
+        _assert_sliders_move(visited.page)
     visited.show(width=390)
     _assert_fits(visited.page)
     _assert_figures_legible(visited.page)
@@ -114,36 +122,37 @@ def _assert_formulas(page):
         assert not re.search(r"\$|\{\w+\}`", hint), hint  # HTML knows no roles
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [by_itself(page) for page in PAGES])
 def test_page_from_a_folder_on_a_phone_at_night(visit, html, page):
     visited = visit(f"{html.as_uri()}/{page}", theme="dark", width=390)
     assert visited.page.evaluate("document.documentElement.dataset.theme") == "dark"
     _assert_formulas(visited.page)
     _assert_fits(visited.page)
+    if page in CHAPTERS:
+        _assert_sliders_move(visited.page)
     assert_clean(visited)
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
-def test_sliders_move(visit, base, page):
+def _assert_sliders_move(page):
     """By keyboard and mouse the frame, the value shown and the value spoken change."""
-    visited = visit(f"{base}/{page}")
-    for group in visited.page.locator(".viz-frames[role=group]").all():
+    groups = page.locator(".viz-frames[role=group]").all()
+    assert groups
+    for group in groups:
         slider, figures = group.get_by_role("slider"), group.locator("figure")
         last = figures.count() - 1
         assert last > 0
         slider.focus()
-        visited.page.keyboard.press("Home")
+        page.keyboard.press("Home")
         _assert_shows(group, 0)
-        visited.page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
         _assert_shows(group, 1)
-        visited.page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
         _assert_shows(group, 0)
         slider.scroll_into_view_if_needed()
         box = slider.bounding_box()
         middle = box["y"] + box["height"] / 2
-        visited.page.mouse.click(box["x"] + box["width"] - 4, middle)
+        page.mouse.click(box["x"] + box["width"] - 4, middle)
         _assert_shows(group, last)
-    assert_clean(visited)
 
 
 def _assert_shows(group, index):
@@ -167,14 +176,8 @@ def test_search_finds(visit, base):
     assert_clean(visited)
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
-def test_figures_do_not_glare_in_the_dark(visit, server, page):
+def _assert_no_glare(light, dark):
     """Drawn figures take the page's brightness; photographs are dimmed."""
-    visited = visit(f"{server}/{page}")
-    light = _shots(visited)
-    visited.show(theme="dark")
-    dark = _shots(visited)
-    assert light[DRAWN]
     for by_day, by_night in zip(light[DRAWN], dark[DRAWN], strict=True):
         assert ImageStat.Stat(by_day).median[0] > 200
         assert ImageStat.Stat(by_night).median[0] < 60
