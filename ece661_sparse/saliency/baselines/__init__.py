@@ -1,6 +1,5 @@
 """The other rows of the slide "Pruning results", a file for each method."""
 
-from ece661_sparse.core.networks import layers
 from ece661_sparse.saliency.baselines.admm import ADMM
 from ece661_sparse.saliency.baselines.dns import DNS, splice
 from ece661_sparse.saliency.baselines.groups import layer_groups
@@ -36,7 +35,6 @@ __all__ = [
     "geometric_schedule",
     "input_hessians",
     "layer_groups",
-    "layers",
     "prune_and_retrain",
     "prune_layers",
     "prune_rows",
