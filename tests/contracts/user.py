@@ -1,4 +1,4 @@
-"""What a user writes: every optimizer and gates, checked with ``mypy --strict``."""
+"""What a user writes, of all parts, checked with ``mypy --strict``."""
 
 from functools import partial
 from typing import assert_type
@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import ChainedScheduler, CosineAnnealingLR
 
-from ece661_sparse import gates, saliency
-from ece661_sparse.models import LeNet300
+from ece661_sparse import dynamic, gates, saliency
+from ece661_sparse.core import Schedule, linear
+from ece661_sparse.models import LeNet300, NarrowCNN
 from ece661_sparse.proximal import MCP, ProximalOptimizer, weight_groups
 from ece661_sparse.saliency import baselines
 from ece661_sparse.training import Images, accuracy, train
@@ -79,9 +81,28 @@ def gated(lam: float = 1e-6) -> None:
     fit(gates.bake(binary), sgd)
 
 
+def adaptive(epochs: int = 1) -> None:
+    """Part IV, gates that harden, and a schedule of one's own."""
+    model = dynamic.make_dynamic(NarrowCNN(2), skip=("conv1",))
+    assert_type(model, NarrowCNN)
+    digits = Images(images.x.view(-1, 1, 28, 28), images.y)
+    adam = Adam(model.parameters())
+    annealing = dynamic.TemperatureAnnealing(adam, model, epochs=epochs)
+    both = ChainedScheduler([CosineAnnealingLR(adam, epochs), annealing])
+    train(model, adam, digits, epochs=epochs, scheduler=both, progress=False)
+    assert_type(dynamic.with_average_attention(model, digits.x), NarrowCNN)
+
+    soft = gates.gate(LeNet300(), gates.ContinuousGate)
+    sgd = SGD(gates.gate_groups(soft, lr=0.1, gate_lr=1.0))
+    schedule = Schedule(sgd, lam=linear(0, 1e-6, steps=epochs))
+    assert_type(schedule["lam"], float)
+    fit(soft, sgd, scheduler=gates.hardening(sgd, soft, steps=epochs + 1))
+
+
 def main() -> None:
     """All of it."""
     with_a_closure()
     pruned()
     compared()
     gated()
+    adaptive()
