@@ -1,4 +1,4 @@
-r"""The slides "Dynamic model architecture" to "What is learnt in the gate?".
+r"""The slides "Dynamic model architecture" and "Typical gating module".
 
 A small gating module looks at the input of a layer and decides, image by image, which
 of the layer's channels are worth computing:
@@ -247,7 +247,7 @@ class GatedConv2d(nn.Conv2d):
         if x.ndim == 3:
             return self(x[None])[0]
         gate = self.gate(x)
-        # nobody knows which gates are open on the meta device
+        # on the meta device it is unknown which gates are open
         if self.training or not self.skip or x.is_meta:
             return super().forward(x) * gate[:, :, None, None]
         kept, gate = _open_for_some(gate)
@@ -268,9 +268,9 @@ class GatedResidualBlock(nn.Module):
     ``relu(shortcut(x) + norm2(conv2(gate(x) * relu(norm1(conv1(x))))))``. A closed gate
     saves an output channel of the first convolution and an input channel of the
     second; the shortcut is never gated. In evaluation mode the channels that are closed
-    for the whole batch are not computed. What is left of ``conv1`` and ``norm1`` is one
-    convolution then, and hooks on the two do not run. With ``norm1`` in training mode,
-    to measure its statistics anew, all channels are computed.
+    for the whole batch are not computed; ``conv1`` and ``norm1`` are one convolution
+    then, and hooks on the two do not run. With ``norm1`` in training mode, to measure
+    its statistics anew, all channels are computed.
 
     Shapes: ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``.
 
@@ -320,7 +320,7 @@ class GatedResidualBlock(nn.Module):
         if self.gate is None:
             return self.conv2(F.relu(self.norm1(self.conv1(x))))
         gate = self.gate(x)
-        # nobody knows which gates are open on the meta device
+        # on the meta device it is unknown which gates are open
         if self.training or self.norm1.training or not self.skip or x.is_meta:
             y = F.relu(self.norm1(self.conv1(x)))
             return self.conv2(y * gate[:, :, None, None])

@@ -39,7 +39,7 @@ class KernelAttention(nn.Module):
 
     Average of each channel, dense layer to a quarter of the channels (at least K),
     ReLU, dense layer to K logits :math:`z`, softmax. At a high temperature :math:`T`
-    all kernels get nearly the same share, and so the same practice.
+    all kernels get nearly the same share, so that all of them are trained.
     Shapes: ``(N, C, H, W)`` to ``(N, K)``.
 
     Attributes:
@@ -61,15 +61,15 @@ class KernelAttention(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """:math:`z`, before temperature and softmax."""
-        # Unlike a mean, a sum hands back its gradient as a view, not as a tensor of the
-        # size of x. Half precision would overflow.
+        # Unlike that of a mean, the gradient of a sum is a view, not a tensor of the
+        # size of x. In half precision the sum would overflow.
         dtype = torch.promote_types(x.dtype, torch.float32)
         average = (x.sum((2, 3), dtype=dtype) / x.shape[2:].numel()).to(x.dtype)
         return self.fc2(F.relu(self.fc1(average)))
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.logits(x)
-        # autocast makes the softmax single precision, the convolution is not to be
+        # under autocast the softmax is in single precision; the convolution shall not be
         return (z / self.temperature).softmax(1).to(z.dtype)
 
 
@@ -111,7 +111,7 @@ class DynamicConv2d(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         """Draw every kernel and bias as ``nn.Conv2d`` draws its own."""
-        # called by nn.Conv2d as well, while there is one kernel
+        # nn.Conv2d calls this, too, while there is one kernel
         bound = self.weight.shape[-3:].numel() ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -148,8 +148,8 @@ class DynamicConv2d(nn.Conv2d):
     def from_conv(cls, conv: nn.Conv2d, kernels: int = 4) -> "DynamicConv2d":
         """A layer that computes what ``conv`` does: its kernel, K times.
 
-        The copies part in training as soon as the attention tells images apart. To
-        train from scratch, call ``reset_parameters`` first.
+        In training the copies become different as soon as the attention tells images
+        apart. To train from scratch, call ``reset_parameters`` first.
         """
         layer = cls(**_options(conv), kernels=kernels)
         layer.train(conv.training)
@@ -216,7 +216,7 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
 def kernel_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """The shares of every dynamic layer for the images ``x``, ``{layer: (N, K)}``.
 
-    They are those of evaluation mode; every module keeps its own.
+    The model runs in evaluation mode; afterwards each module is in the mode it had.
     """
     shares: dict[str, Tensor] = {}
 
@@ -237,7 +237,7 @@ def with_average_attention(model: Model, x: Tensor) -> Model:
     .. math:: \bar W = \sum_k \bar\pi_k W_k, \qquad
               \bar\pi = \tfrac1N \sum_n \pi(x_n)
 
-    What is lost on the way is what the attention did for single images.
+    It loses what the attention did for single images.
     """
     shares = kernel_attention(model, x)
     static = copy.deepcopy(model)

@@ -114,7 +114,7 @@ class MultiExit(nn.Module):
                 )
             if n == last:
                 logits = policy.answer(logits, state)
-            # whoever goes on overwrites this answer at the next exit
+            # a sample that goes on overwrites this answer at the next exit
             if on_the_way is None:
                 answers = logits
                 exits = torch.full((len(x),), n, device=x.device)
@@ -146,7 +146,7 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 def exit_logits(network: MultiExit, x: Tensor, batch_size: int = 1000) -> Tensor:
     """The outputs of all exits for all of ``x``, ``(exits, N, classes)``.
 
-    They are those of evaluation mode; every module keeps its own.
+    The network runs in evaluation mode; afterwards each module is in the mode it had.
     """
     with evaluating(network):
         parts = [torch.stack(network.all_exits(part)) for part in x.split(batch_size)]
@@ -269,9 +269,9 @@ def exit_costs(network: MultiExit, x: Tensor) -> ExitCosts:
     Args:
         network: the network; its state does not change.
         x: a batch of inputs of the right shape, whose values do not matter. One is
-            enough, and ``torch.device("meta")`` inputs are never touched.
+            enough, and it may be on the meta device.
     """
-    # a copy without numbers: nothing is computed, only counted
+    # a copy on the meta device: nothing is computed, only counted
     network = deepcopy(network).to("meta").eval()
     x = x[:1].to("meta")
     exits, total, stages = [], 0, 0

@@ -114,7 +114,7 @@ class _MixedConvolution(torch.autograd.Function):
         for images, share, g in zip(
             x.split(size), pi.split(size), grad.split(size), strict=True
         ):
-            # torch.nn.grad has the two gradients apart, which takes longer
+            # torch.nn.grad computes the two gradients separately, which takes longer
             grad_images, grad_mixed, _ = torch.ops.aten.convolution_backward(
                 _as_channels(g),
                 _as_channels(images),

@@ -134,6 +134,10 @@ class Bernoulli(Gate):
             :math:`\log\alpha` as if z were π. ``"score_function"``: it does not; add
             :func:`score_function_term` to the loss.
 
+    Attributes:
+        last: the latest draw, or None. A side channel: :func:`score_function_term` is
+            given the model after a forward pass, and reads the draw here.
+
     Raises:
         ValueError: another estimator.
     """
@@ -155,7 +159,7 @@ class Bernoulli(Gate):
             )
         self.estimator = estimator
         self.log_alpha = self.new_parameter(log_alpha)
-        self.last: Tensor | None = None  # the latest sample, for the score function
+        self.last: Tensor | None = None
 
     def z(self) -> Tensor:
         pi = self.log_alpha.sigmoid()

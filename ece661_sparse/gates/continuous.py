@@ -159,8 +159,8 @@ def start_round(model: nn.Module) -> None:
     .. math:: s \leftarrow \min(\beta s,\, s^0), \qquad \beta \leftarrow 1
 
     An open gate starts again at :math:`s^0`. A closed one stays as closed as the last
-    :math:`\beta` left it. Make a new optimizer and a new :func:`hardening` for the next
-    round: the old ones remember the old one.
+    :math:`\beta` left it. The next round needs a new optimizer and a new
+    :func:`hardening`: the old ones still have the momentum and the time of the last.
 
     Raises:
         ValueError: no continuous gate in the model.
