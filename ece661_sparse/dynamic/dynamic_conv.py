@@ -69,7 +69,7 @@ class KernelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.logits(x)
-        # under autocast the softmax is in single precision; the convolution shall not be
+        # under autocast the softmax is in single precision, the convolution is not
         return (z / self.temperature).softmax(1).to(z.dtype)
 
 
