@@ -191,7 +191,7 @@ def _take_away(
     if isinstance(layer, nn.Linear):
         lost = inputs[0].index_select(-1, column) * weight
         return output.index_add(-1, row, lost, alpha=-part)
-    # the filter with one tap of one channel
+    # one output channel loses a convolution of one input channel with a single tap
     _, channels, height, width = layer.weight.shape
     group = row // (layer.out_channels // layer.groups)
     taps = torch.arange(height * width, device=position.device)

@@ -56,8 +56,8 @@ class GSM(SGD):
             ``keep`` or ``average`` for one group.
     """
 
-    _workspace: Tensor | None = None  # room for all saliencies
-    _last: float = 0.0  # the last place of the step before
+    _workspace: Tensor | None = None  # for the saliencies, the same memory every step
+    _last: float = 0.0  # the keep-th saliency of the step before
 
     def __init__(
         self,
@@ -125,8 +125,8 @@ class GSM(SGD):
         """Mask the gradients (in place), then take SGD's step.
 
         Raises:
-            ValueError: a saliency is NaN or infinite; nothing is changed. (On a GPU,
-                where looking would wait for the device, it spreads instead.)
+            ValueError: a saliency is NaN or infinite; nothing is changed. (Not on a
+                GPU: the check would have to wait for the device.)
         """
         kernels = [p for p in self._kernels() if p.grad is not None]
         if kernels:
@@ -181,8 +181,8 @@ class GSM(SGD):
         keep = min(self.keep, len(saliency))
         if saliency.device.type != "cpu":
             return saliency.topk(keep, sorted=False).values.amin()
-        # NumPy's partition is ten times faster than topk. It is faster still on the
-        # few that can be it, and slow on zeros, of which there may be many.
+        # NumPy's partition is ten times faster than topk, and the fewer candidates the
+        # better: first those near the last step's value, then all that are not zero.
         values = saliency.numpy()
         for low in (0.8 * self._last, 0.0):
             near = values.compress(values > low)  # as values[...], but faster

@@ -9,8 +9,8 @@ copy Z that obeys, and pull the weights towards it:
     Z &\leftarrow \text{the } n \text{ largest of } W + U, \text{ the rest } 0 \\
     U &\leftarrow U + W - Z
 
-U adds up how long a weight has been away from its copy. At the end the cut costs
-little, because W and Z nearly agree.
+U adds up how far a weight has been from its copy. At the end the cut costs little,
+because W and Z nearly agree.
 
 Zhang et al., "A Systematic DNN Weight Pruning Framework using Alternating Direction
 Method of Multipliers", ECCV 2018.
@@ -42,8 +42,8 @@ class ADMM(Adam):
     a run.
 
     Args:
-        params: the parameters, or groups with a ``keep`` each; None leaves a group
-            alone. A group may have its own ``rho`` and ``every``, too.
+        params: the parameters, or groups with a ``keep`` each; None: a group is trained
+            by Adam alone. A group may have its own ``rho`` and ``every``, too.
         lr: Adam's step.
         keep: weights to keep in each group without a ``keep`` of its own.
         rho: :math:`\rho > 0`, how hard Z pulls.

@@ -30,7 +30,7 @@ from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.core.networks import evaluating, layers
 from ece661_sparse.saliency.baselines.han import geometric_schedule
 
-ROWS = 16  # of a layer at a time: their inverses are large
+ROWS = 16  # of a layer, solved together; each needs a matrix of its own
 
 
 def deletion_saliency(row: Tensor, inverse: Tensor) -> Tensor:
@@ -227,24 +227,20 @@ def prune_layers(
             f"keep must name layers with a Hessian, {list(hessians)}, "
             f"got {sorted(unknown)}"
         )
-    for name, layer in layers(model):
-        if name in keep and parametrize.is_parametrized(layer):
+    chosen = {name: layer for name, layer in layers(model) if name in keep}
+    for name, layer in chosen.items():
+        if parametrize.is_parametrized(layer):
             raise ValueError(
                 f"keep must name plain layers, but {name!r} has gates or another "
                 "parametrization: bake them in first"
             )
-    for name, layer in layers(model):
-        if name not in keep:
-            continue
-        check_count("keep", keep[name], at_most=layer.weight.numel())
-        rows = layer.weight.flatten(1)
-        bias = layer.bias
+    for name, layer in chosen.items():
+        n, rows, bias = keep[name], layer.weight.flatten(1), layer.bias
+        check_count("keep", n, at_most=rows.numel())
         if bias is not None:
             rows = torch.cat([rows, bias[:, None]], dim=1)
         free = 0 if bias is None else 1
-        rows = prune_rows(
-            rows, hessians[name], keep[name], rounds=rounds, free=free
-        ).to(rows.dtype)
+        rows = prune_rows(rows, hessians[name], n, rounds=rounds, free=free)
         if bias is not None:
             bias.copy_(rows[:, -1])
             rows = rows[:, :-1]

@@ -68,14 +68,20 @@ def test_several_deletions_in_any_order_are_the_refit_on_what_is_left():
         assert not row[gone].any()
 
 
-def test_a_layer_is_the_refit_row_by_row():
+@pytest.mark.parametrize("free", [0, 1])
+@pytest.mark.parametrize(
+    ("keep", "rounds"), [(320, 1), (200, 1), (200, 5), (41, 8), (5, 3)]
+)
+def test_a_layer_is_the_refit_row_by_row(keep, rounds, free):
+    """Free columns are never deleted, and refitted, too."""
     x, rows, h = problem(d=9, outputs=40)
-    for keep, rounds in ((360, 1), (200, 1), (200, 5), (41, 8), (5, 3)):
-        pruned = prune_rows(rows, h, keep, rounds=rounds)
-        assert int(pruned.count_nonzero()) == keep
-        for row, new in zip(rows, pruned, strict=True):
-            support = new.nonzero().flatten().tolist()
-            torch.testing.assert_close(new, best_fit(x, row, support))
+    rows[:, -1] *= 1e-3  # the least of all
+    pruned = prune_rows(rows, h, keep, rounds=rounds, free=free)
+    assert int(pruned[:, : 9 - free].count_nonzero()) == keep
+    assert pruned[:, 9 - free :].all()
+    for row, new in zip(rows, pruned, strict=True):
+        support = new.nonzero().flatten().tolist()
+        torch.testing.assert_close(new, best_fit(x, row, support))
 
 
 def test_with_one_weight_a_round_it_deletes_as_the_surgeon_does():
@@ -116,17 +122,6 @@ def test_one_row_is_not_far_from_the_best_of_all_subsets():
     found = error(x, rows[0], prune_rows(rows, h, 4, rounds=8)[0])
     assert best <= found * (1 + 1e-9)
     assert found < 2 * best
-
-
-def test_free_columns_are_never_deleted_but_refitted():
-    x, rows, h = problem()
-    rows[:, -1] *= 1e-3  # the least of all
-    pruned = prune_rows(rows, h, 4, free=1)
-    assert int(pruned[:, :-1].count_nonzero()) == 4
-    assert pruned[:, -1].all()
-    for row, new in zip(rows, pruned, strict=True):
-        support = new.nonzero().flatten().tolist()
-        torch.testing.assert_close(new, best_fit(x, row, support))
 
 
 # --- the Hessians -------------------------------------------------------------------
