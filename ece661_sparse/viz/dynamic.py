@@ -20,8 +20,8 @@ from ece661_sparse.viz.figures import COLORS
 def draw_early_exit(threshold: float, skill: float, cost: float) -> Figure:
     """A thousand made-up inputs, easy to hard, and one early exit with a threshold.
 
-    On the left the early exit's entropies, right and wrong answers apart; on the right
-    what every threshold buys, and where this one stands.
+    On the left the early exit's entropies, of right and of wrong answers; on the right
+    cost and accuracy of every threshold, and where this one is.
 
     Args:
         threshold: entropy below which an input leaves.
@@ -70,7 +70,7 @@ def draw_early_exit(threshold: float, skill: float, cost: float) -> Figure:
 
 
 def explore_early_exit() -> widgets.Widget:
-    """Threshold, skill and price of an early exit under your fingers."""
+    """Sliders for the threshold, skill and cost of an early exit: does it pay?"""
     return explorer(
         draw_early_exit,
         threshold=slider("T", 0.0, 2.35, 0.5),
@@ -114,7 +114,7 @@ def draw_batch_shaping(centre: float, spread: float, a: float, b: float) -> Figu
 
 
 def explore_batch_shaping() -> widgets.Widget:
-    """Centre and spread of a gate under your fingers: when is it conditional enough?"""
+    """Sliders for centre and spread of a gate: when is it conditional enough?"""
     return explorer(
         draw_batch_shaping,
         centre=slider("log α", -6.0, 6.0, 2.0),
@@ -145,12 +145,13 @@ def draw_mixed_kernel(angle: float, contrast: float, temperature: float) -> Figu
     y, x = _coordinates(40)
     across = x * math.sin(math.radians(angle)) - y * math.cos(math.radians(angle))
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(7.2, 2.9))
-    left.imshow(torch.cos(across), cmap="gray")
+    left.imshow(torch.cos(across).numpy(), cmap="gray")
     left.set(title="an image")
     names = [f"{d:.0f}°" for d in degrees.tolist()]
-    middle.bar(names, pi, color=COLORS["dynamic_conv"])
+    middle.bar(names, pi.numpy(), color=COLORS["dynamic_conv"])
     middle.set(title=f"its shares, T = {temperature:g}", ylim=(0, 1))
-    right.imshow(torch.tensordot(pi, kernels, 1), cmap="gray", vmin=-0.5, vmax=1)
+    mixed = torch.tensordot(pi, kernels, 1)
+    right.imshow(mixed.numpy(), cmap="gray", vmin=-0.5, vmax=1)
     right.set(title="its kernel")
     for ax in (left, right):
         ax.set(xticks=[], yticks=[])
@@ -174,7 +175,7 @@ def _line(radians: float, size: int) -> Tensor:
 
 
 def explore_mixed_kernel() -> widgets.Widget:
-    """Stripes, contrast and temperature under your fingers: which kernel they get."""
+    """Sliders for stripes, contrast and temperature: which kernel do they get?"""
     return explorer(
         draw_mixed_kernel,
         angle=widgets.FloatSlider(30, min=0, max=180, step=5, description="angle"),

@@ -20,8 +20,6 @@ import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.figure import Figure
 
-#: One colour for each method in every chapter: Okabe and Ito's palette, extended so
-#: that any two of a part stay apart with red- or green-blind eyes.
 PALETTES = {
     "every part": {"sgd": "#000000", "dense": "#737373", "magnitude": "#645B12"},
     "proximal": {
@@ -61,7 +59,11 @@ PALETTES = {
     },
     "synthesis": {"compact": "#0072B2", "csr": "#D55E00"},
 }
-"""One colour for each method, by part of the lecture."""
+"""One colour for each method, by part of the lecture.
+
+Okabe and Ito's palette, extended so that readers who are red- or green-blind can tell
+any two colours of a part apart.
+"""
 COLORS = {name: colour for part in PALETTES.values() for name, colour in part.items()}
 """The colour of every method, in all figures."""
 
@@ -117,7 +119,7 @@ def _data_uri(fig: Figure, fmt: str) -> str:
             buffer,
             format=fmt,
             dpi=2 * _PIXELS_PER_INCH,
-            transparent=True,  # the page puts what suits it behind the lines
+            transparent=True,  # the page chooses what is behind the lines
             metadata={"Date": None} if fmt == "svg" else {"Software": None},
         )
     if fmt == "svg":
@@ -130,18 +132,18 @@ def _compact(svg: str) -> str:
     """A third smaller: no prologue, comments, names, line breaks or long decimals."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # names of parts, never referred to
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # names that nothing refers to
     svg = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", svg))
     svg = re.sub(
         r' (d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg
     )
-    return svg.replace("'", "&apos;").replace('"', "'")  # the HTML around it needs "
+    return svg.replace("'", "&apos;").replace('"', "'")  # it goes between two "
 
 
 class Frames:
-    """Figures as HTML: one is a figure, several are a slider over them.
+    """Figures as HTML: one by itself, or several with a slider over them.
 
-    Made by :func:`show` and :func:`frame_slider`, which say what the arguments mean.
+    :func:`show` and :func:`frame_slider` make it, and say what the arguments mean.
     """
 
     def __init__(

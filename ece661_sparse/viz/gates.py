@@ -56,7 +56,7 @@ def draw_hard_concrete(
 
 
 def explore_hard_concrete() -> widgets.Widget:
-    """log α, β and the stretch under your fingers: watch the stems at 0 and 1."""
+    """Sliders for log α, β and the stretch: how likely are 0 and 1?"""
     return explorer(
         draw_hard_concrete,
         log_alpha=slider("log α", -5.0, 5.0, 0.0),
@@ -104,7 +104,7 @@ def draw_hardening(beta: float, lam: float, c: float) -> Figure:
 
 
 def explore_hardening() -> widgets.Widget:
-    """β, λ and the weight under your fingers: a step, and a slope that dies."""
+    """Sliders for β, λ and the weight: the gate becomes a step, its slope dies."""
     return explorer(
         draw_hardening,
         beta=widgets.FloatLogSlider(

@@ -29,7 +29,7 @@ _OPERATORS: dict[str, tuple[str, Callable[[float, float], proximal.Penalty]]] = 
     "firm": ("firm", lambda lam, ratio: proximal.Firm(lam, mu=ratio * lam)),
 }
 
-# name of the shape parameter, smallest, largest, first value; steps up to 1
+# The shape parameter: its name, smallest, largest and first value, for steps up to 1.
 _SHAPES = {
     "ℓq": ("q", 0.05, 0.95, 0.5),
     "q-shrinkage": ("q", -3.0, 0.95, 0.5),
@@ -52,12 +52,12 @@ def draw_prox(operator: str, lam: float, shape: float, step: float) -> Figure:
     penalty, soft = make(lam, shape), proximal.L1(lam)
     x = torch.linspace(-3, 3, 601, dtype=torch.float64)
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4))
-    for ax, of, of_soft in (
+    for ax, y, soft_y in (
         (left, penalty.value(x), soft.value(x)),
         (right, penalty.prox(x, step), soft.prox(x, step)),
     ):
-        ax.plot(x, of_soft, "--", color=COLORS["l1"], label="ℓ1")
-        ax.plot(x, of, color=COLORS[key], label=operator)
+        ax.plot(x, soft_y, "--", color=COLORS["l1"], label="ℓ1")
+        ax.plot(x, y, color=COLORS[key], label=operator)
     right.plot(x, x, ":", color="#737373", linewidth=1)
     left.set(title="penalty P(x)", xlabel="x", ylim=(-0.1, 3 * lam + 0.1))
     right.set(title="operator, prox of step · P", xlabel="t", ylim=(-3, 3))
@@ -66,7 +66,7 @@ def draw_prox(operator: str, lam: float, shape: float, step: float) -> Figure:
 
 
 def explore_prox() -> widgets.Widget:
-    """Every row of Table I under your fingers: penalty, operator, soft thresholding."""
+    """Sliders for the rows of Table I: each beside soft thresholding."""
     menu = widgets.Dropdown(
         options=list(_OPERATORS), value="SCAD", description="operator"
     )
@@ -74,7 +74,7 @@ def explore_prox() -> widgets.Widget:
 
     def fit_shape(_: object = None) -> None:
         name, low, high, first = _SHAPES.get(menu.value, ("none", 0.0, 1.0, 0.5))
-        with shape.hold_trait_notifications():  # min above max for a moment is fine
+        with shape.hold_trait_notifications():  # min may be above max for a moment
             shape.min, shape.max, shape.value, shape.step = low, high, first, 0.05
         shape.description, shape.disabled = name, menu.value not in _SHAPES
 
@@ -134,7 +134,7 @@ def _objective_contours(ax: Axes, matrix: Tensor, centre: Tensor, lam: float) ->
 
 
 def explore_proximal_path() -> widgets.Widget:
-    """λ and the step under your fingers: who oscillates, and who reaches zero."""
+    """Sliders for λ and the step: which update oscillates, and which reaches zero?"""
     return explorer(
         draw_proximal_path,
         lam=slider("λ", 0.0, 2.0, 0.8),
@@ -146,7 +146,7 @@ _TRIMMED_TARGET = (2.4, -2.0, 1.7, 1.3, -1.1, 0.9, -0.7, 0.55, 0.4, -0.3, 0.2, 0
 
 
 def draw_trimmed(h: int, lam: float, tau: float, updates: int) -> Figure:
-    r"""Trimmed ℓ1 on :math:`\tfrac12\|\theta-c\|^2`: the w's and the thresholded θ.
+    r"""Trimmed ℓ1 on :math:`\tfrac12\|\theta-c\|^2`: w, and the thresholded θ.
 
     Every update is Algorithm 1 with step 1: project :math:`w-\tau|\theta|`, then
     soft-threshold c at :math:`\lambda w`.
@@ -175,7 +175,7 @@ def draw_trimmed(h: int, lam: float, tau: float, updates: int) -> Figure:
 
 
 def explore_trimmed() -> widgets.Widget:
-    """h, λ and τ under your fingers: the w's settle on the smallest entries."""
+    """Sliders for h, λ and τ: the penalty settles on the smallest entries."""
     p = len(_TRIMMED_TARGET)
     return explorer(
         draw_trimmed,

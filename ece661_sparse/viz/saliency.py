@@ -57,7 +57,7 @@ def draw_splicing(band: float, noise: float, pull: float) -> Figure:
 
 
 def explore_splicing() -> widgets.Widget:
-    """Two thresholds under your fingers: how far apart until a weight settles?"""
+    """Sliders for two thresholds: how far apart until a weight settles?"""
     return explorer(
         draw_splicing,
         band=slider("band", 0.0, 0.5, 0.1),
@@ -101,7 +101,7 @@ def draw_taylor(weight: float, gradient: float, curvature: float) -> Figure:
 
 
 def explore_taylor() -> widgets.Widget:
-    """Weight, slope and curvature under your fingers: when is the tangent enough?"""
+    """Sliders for weight, slope and curvature: when is the tangent enough?"""
     return explorer(
         draw_taylor,
         weight=slider("w", -1.2, 1.2, 0.8),
@@ -144,7 +144,7 @@ def draw_passive(momentum: float, log_decay: float, log_lr: float) -> Figure:
 
 
 def explore_passive() -> widgets.Widget:
-    """Momentum, decay and learning rate: how long until a passive weight is gone?"""
+    """Sliders for β, η and α: how long until a passive weight is gone?"""
     return explorer(
         draw_passive,
         momentum=widgets.FloatSlider(

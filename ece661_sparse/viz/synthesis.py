@@ -6,6 +6,7 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ece661_sparse.viz.explorers import explorer, slider
 from ece661_sparse.viz.figures import COLORS
@@ -46,7 +47,7 @@ def draw_seeds(difference: float, spread: float, seeds: int) -> Figure:
 
 
 def explore_seeds() -> widgets.Widget:
-    """True difference, spread and number of seeds: can the two be told apart?"""
+    """Sliders for difference, spread and seeds: can two methods be told apart?"""
     return explorer(
         draw_seeds,
         difference=slider("difference", 0.0, 1.0, 0.1),
@@ -70,14 +71,17 @@ def draw_dead_units(log_density: float, inputs: int, unevenness: float) -> Figur
     generator = torch.Generator().manual_seed(0)
     skill = torch.randn(UNITS, 1, generator=generator, dtype=torch.float64)
     noise = torch.rand(UNITS, inputs, generator=generator, dtype=torch.float64)
-    share = (unevenness * skill).softmax(0) * UNITS
+    weight = (unevenness * skill).softmax(0) * UNITS
+
+    def rates(log_density: float) -> Tensor:
+        """The part of each unit's weights that stays."""
+        return (weight * 10**log_density).clamp(max=1)
 
     def dead(log_density: float) -> float:
-        """Expected share of the units that have no weight left."""
-        rates = (share * 10**log_density).clamp(max=1)
-        return 100 * ((1 - rates) ** inputs).mean().item()
+        """Expected percentage of units without any weight."""
+        return 100 * ((1 - rates(log_density)) ** inputs).mean().item()
 
-    kept = noise < (share * 10**log_density).clamp(max=1)
+    kept = noise < rates(log_density)
     kept = kept[kept.sum(1).argsort(descending=True)]
     gone = int((~kept.any(1)).sum())
     picture = torch.ones(UNITS, inputs, 3)
@@ -106,7 +110,7 @@ def draw_dead_units(log_density: float, inputs: int, unevenness: float) -> Figur
 
 
 def explore_dead_units() -> widgets.Widget:
-    """Density, fan-in and unevenness: when do scattered zeros empty whole units?"""
+    """Sliders for density, inputs and unevenness: when do zeros empty whole units?"""
     return explorer(
         draw_dead_units,
         log_density=slider("log₁₀ left", -3.0, 0.0, -2.0),
