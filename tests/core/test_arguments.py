@@ -16,25 +16,19 @@ from ece661_sparse.core import (
 X = torch.zeros(2, 3)
 
 
-@pytest.mark.parametrize(
-    "accepted",
-    [
-        lambda: check_number("lam", -3),
-        lambda: check_number("lam", 0, at_least=0, at_most=0),
-        lambda: check_number("lam", torch.tensor(0.5).item(), above=0, below=1),
-        lambda: check_count("keep", 0),
-        lambda: check_count("keep", 3, at_least=1, at_most=3),
-        lambda: check_tensor("x", X.bfloat16()),
-        lambda: check_tensor("x", X, out=X + 1),
-        lambda: check_coefficient("lam", 0.0, X),
-        lambda: check_coefficient("lam", torch.ones(3), X, positive=True),
-        lambda: check_coefficient("lam", torch.zeros(2, 1, device="meta"), X),
-        lambda: check_coefficient("lam", torch.zeros(0), torch.zeros(0)),
-        lambda: check_known("row", "gsm", ["gsm"]),
-    ],
-)
-def test_what_is_in_range_passes(accepted):
-    assert accepted() is None
+def test_what_is_in_range_passes():
+    check_number("lam", -3)
+    check_number("lam", 0, at_least=0, at_most=0)
+    check_number("lam", 0.5, above=0, below=1)
+    check_count("keep", 0)
+    check_count("keep", 3, at_least=1, at_most=3)
+    check_tensor("x", X.bfloat16())
+    check_tensor("x", X, out=X + 1)
+    check_coefficient("lam", 0.0, X)
+    check_coefficient("lam", torch.ones(3), X, positive=True)
+    check_coefficient("lam", torch.zeros(2, 1, device="meta"), X)
+    check_coefficient("lam", torch.zeros(0), torch.zeros(0))
+    check_known("row", "gsm", ["gsm"])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +62,7 @@ def test_what_is_in_range_passes(accepted):
         ),
         (
             lambda: check_known("row", "gms", ["gsm", "dns"]),
-            "no row 'gms'; did you mean 'gsm'",
+            "'gms'; did you mean 'gsm'",
         ),
         (
             lambda: check_known("row", "x", ["gsm", "dns"]),
