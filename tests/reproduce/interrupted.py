@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from ece661_sparse.reproduce import TABLES, Row, load_table
-from ece661_sparse.reproduce.datasets import DATASETS
-from ece661_sparse.reproduce.networks import NETWORKS, sgd_cosine
-from ece661_sparse.reproduce.results import result_path, weights_path
-from ece661_sparse.reproduce.runner import Options, run_row
+from ece661_sparse.reproduce.engine.datasets import DATASETS
+from ece661_sparse.reproduce.engine.results import result_path, weights_path
+from ece661_sparse.reproduce.engine.runner import Options, run_row
+from ece661_sparse.reproduce.recipes.dense import NETWORKS, sgd_cosine
 from ece661_sparse.training import Checkpoint, Data, Images
 from ece661_sparse.training.distributed import processes
 
@@ -71,7 +71,7 @@ SHORT: dict[str, dict[str, Any]] = {
 """What each recipe's settings are changed to. All recipes of all tables are here."""
 
 ROWS = {
-    row.recipe.__name__: row
+    row.recipe.__name__: replace(row, keep_weights=True)
     for table in reversed(TABLES)
     for row in reversed(load_table(table))
     if row.recipe is not None
@@ -100,7 +100,7 @@ def short(recipe: str) -> Row:
     row = ROWS[recipe]
     settings = row.settings.get("quick", row.settings.get("full")) | SHORT[recipe]
     settings |= {name: 48 for name in settings if name.endswith("batch_size")}
-    return replace(row, settings={"quick": settings}, keep_weights=True)
+    return replace(row, settings={"quick": settings})
 
 
 def run(recipe: str, folder: Path) -> None:

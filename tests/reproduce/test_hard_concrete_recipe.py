@@ -6,7 +6,7 @@ from torch import nn
 
 from ece661_sparse.gates import HardConcrete, bake, gate, gates
 from ece661_sparse.models import LeNet5, LeNet300
-from ece661_sparse.reproduce.hard_concrete import architecture, cut_dead_ends
+from ece661_sparse.reproduce.recipes.gates import architecture, cut_dead_ends
 from ece661_sparse.training import nonzeros
 
 

@@ -1,24 +1,15 @@
 """Table 2's rows: the published figures and settings, and what a reader meets."""
 
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from ece661_sparse.reproduce import cli, load_table, rows
-from ece661_sparse.reproduce.datasets import DATASETS
-from ece661_sparse.reproduce.networks import NETWORKS
-from ece661_sparse.reproduce.rows import Pace, Run
-from ece661_sparse.reproduce.runner import Options, run_row
-from ece661_sparse.reproduce.verify import verify_row
-from ece661_sparse.training import Images, crop_and_flip, nonzeros, train
+from ece661_sparse.reproduce import cli, load_table
+from ece661_sparse.reproduce.engine.run import CheckpointedRun
+from ece661_sparse.reproduce.recipes.dense import NETWORKS
+from ece661_sparse.training import Images, nonzeros
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_rows import DATASET, NETWORK, ROW, load_tiny
-
-CPU = torch.device("cpu")
 ROWS = {row.name: row for row in load_table("table2")}
 SLIDE = {  # model, base, pruned, thousands of weights that remain, ratio, share
     "gsm-resnet56-6.6x": ("ResNet-56", 94.05, 94.10, 127, 6.6, 0.15),
@@ -45,32 +36,36 @@ def test_the_figures_are_those_of_the_slide(name, recipe):
     assert row.settings["full"]["keep"] == keep and set(row.settings) == {"full"}
 
 
-def schedules(monkeypatch, row):
-    """Of each stage: the learning rate of every epoch, and how it was trained."""
-    stages = {}
+class Recorder(CheckpointedRun):
+    """Trains nothing: remembers the learning rate of every epoch of each stage."""
 
-    def fit(run, stage, model, optimizer, epochs, scheduler, **options):
+    def __init__(self):
+        empty = Images(torch.zeros(0, 3, 32, 32), torch.zeros(0, dtype=torch.long))
+        nowhere = Path("nowhere")
+        super().__init__(empty, 0, "full", torch.device("cpu"), nowhere, nowhere, "")
+        self.stages = {}
+
+    def fit(self, stage, model, optimizer, *, epochs, scheduler, **options):
         rates = []
         for _ in range(epochs):
             rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             scheduler.step()
-        stages[stage] = (rates, optimizer.param_groups[0], options)
+        self.stages[stage] = (rates, optimizer.param_groups[0], options)
 
-    monkeypatch.setattr(Run, "fit", fit)
-    monkeypatch.setattr(Run, "base", base)
+    def base(self, name):
+        network = NETWORKS[name]
+        model = network.build()
+        network.recipe(self, model, **network.settings["full"])
+        return model
+
+
+def schedules(monkeypatch, row):
+    """Of each stage: the learning rate of every epoch, and how it was trained."""
     monkeypatch.setattr(torch.optim.SGD, "step", lambda *_: None)
-    empty = Images(torch.zeros(0, 3, 32, 32), torch.zeros(0, dtype=torch.long))
-    run = Run(empty, 0, "full", CPU, Path("nowhere"), Path("nowhere"), "")
+    run = Recorder()
     outcome = row.recipe(run, **row.settings["full"])
-    return stages, outcome
-
-
-def base(run, name):
-    network = NETWORKS[name]
-    model = network.build()
-    network.recipe(run, model, **network.settings["full"])
-    return model
+    return run.stages, outcome
 
 
 def test_the_published_settings_are_those_of_the_authors_code(monkeypatch):
@@ -137,69 +132,3 @@ def test_missing_photographs_are_an_error_of_one_line(tmp_path, capsys, monkeypa
     error = capsys.readouterr().err
     assert error.startswith("error: ") and str(tmp_path / "CIFAR-10-images") in error
     assert not (tmp_path / "out").exists()
-
-
-def test_photographs_are_shifted_in_every_stage(tmp_path, monkeypatch):
-    """By the real options of CIFAR-10, on rows and images small enough for a test."""
-    changes = set()
-
-    def spy(model, optimizer, images, **options):
-        changes.add((options["augment"], options["autocast"]))
-        return train(model, optimizer, images, **options)
-
-    photographs = replace(DATASETS["cifar10"], load=load_tiny, held_out={"full": 20})
-    monkeypatch.setitem(DATASETS, "tiny", photographs)
-    monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
-    monkeypatch.setattr(rows, "train", spy)
-    run_row(ROW, Options("full", CPU, tmp_path / "ck", tmp_path / "out"))
-    dtype = DATASETS["cifar10"].training(CPU)["autocast"]
-    assert changes == {(crop_and_flip, dtype)}
-    assert DATASETS["mnist"].training(CPU) == {"augment": None, "autocast": None}
-
-
-def test_a_dense_network_is_not_shared_between_data_sets(tmp_path, monkeypatch):
-    other = replace(DATASET, load=lambda *_: load_tiny("full", CPU))
-    for name in ("tiny", "other"):
-        monkeypatch.setitem(DATASETS, name, other)
-        monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
-        run_row(
-            replace(ROW, dataset=name, name=name),
-            Options("full", CPU, tmp_path / "ck", tmp_path / "out"),
-        )
-    found = sorted(path.parts[-4] for path in (tmp_path / "ck").rglob("dense.pt"))
-    assert found == ["other", "tiny"]
-
-
-def test_without_photographs_the_weights_alone_are_verified(tmp_path, monkeypatch):
-    monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
-    monkeypatch.setitem(DATASETS, "tiny", DATASET)
-    run_row(ROW, Options("full", CPU, tmp_path / "ck", tmp_path / "out"))
-    monkeypatch.setenv("ECE661_DATA", str(tmp_path))
-    monkeypatch.setitem(DATASETS, "tiny", DATASETS["cifar10-jpeg"])
-    check = verify_row(ROW, tmp_path / "out", CPU)
-    assert (check.nonzero, check.top1, check.faults) == (30, None, ())
-    assert check.images == "not checked: no tiny here"
-
-
-def test_a_log_file_hears_how_long_a_stage_will_take(monkeypatch, capsys):
-    now = [100.0]
-    monkeypatch.setattr(rows.time, "monotonic", lambda: now[0])
-    pace = Pace("row seed 0 gsm", done=10, epochs=20)
-    for seconds in (25, 25, 25, 60):  # told when a minute has passed, not before
-        now[0] += seconds
-        pace.tick()
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
-        "row seed 0 gsm: 13 of 20 epochs, 02:55 left",  # 7 epochs at 25 s
-        "row seed 0 gsm: 14 of 20 epochs, 03:22 left",  # 6 at 33.75 s
-    ]
-
-
-def test_a_terminal_hears_it_from_the_bar(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    now = [0.0]
-    monkeypatch.setattr(rows.time, "monotonic", lambda: now[0])
-    pace = Pace("row", 0, 5)
-    now[0] = 1e6
-    pace.tick()
-    assert capsys.readouterr().err == ""

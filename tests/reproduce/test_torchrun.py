@@ -1,6 +1,5 @@
 """A run in two processes that loses one ends, says so, and goes on to the same bits."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,14 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked import PATIENCE, Ranks
-
-from ece661_sparse.reproduce.results import result_path, weights_path
-from ece661_sparse.training.distributed import GO_ON
-
-sys.path.insert(0, str(Path(__file__).parent))
 import tiny_rows
+from forked import PATIENCE, Ranks
+from interrupted import what_it_made
 from tiny_rows import EPOCHS, ROW
+
+from ece661_sparse.training.distributed import GO_ON
 
 
 def command(folder):
@@ -34,20 +31,13 @@ def run(folder):
     return ranks.output()
 
 
-def what_it_made(folder):
-    result = json.loads(result_path(folder / "results", ROW).read_text())
-    for name in ("minutes", "base_minutes", "commit"):
-        del result[name]
-    return result, weights_path(folder / "results", ROW).read_bytes()
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     shown, silent = run(folder)
     assert shown.count("epoch\n") == 3 * EPOCHS and "Tiny et al." in shown
     assert silent == ""
-    return what_it_made(folder)
+    return what_it_made(folder / "results", ROW)
 
 
 def test_the_result_says_how_many_processes_made_it(uninterrupted):
@@ -66,7 +56,7 @@ def test_a_run_that_lost_a_process_goes_on(
     assert output[1 - lost].endswith(f"error: another process was lost. {GO_ON}\n")
     assert not (tmp_path / "results").exists()
     run(tmp_path)
-    assert what_it_made(tmp_path) == uninterrupted
+    assert what_it_made(tmp_path / "results", ROW) == uninterrupted
 
 
 def test_torchrun_ends_and_the_run_goes_on(tmp_path, uninterrupted):
@@ -86,7 +76,7 @@ def test_torchrun_ends_and_the_run_goes_on(tmp_path, uninterrupted):
     assert done.stdout.count("epoch\n") >= 2 * EPOCHS
     assert not (tmp_path / "results").exists()
     run(tmp_path)
-    assert what_it_made(tmp_path) == uninterrupted
+    assert what_it_made(tmp_path / "results", ROW) == uninterrupted
 
 
 def test_what_two_processes_cannot_run_is_refused_by_both(tmp_path):

@@ -1,37 +1,48 @@
 """Weights or numbers that were changed are found out."""
 
 import json
-import sys
+import shutil
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import tiny_rows
 import torch
+from tiny_rows import CPU, DATASET, NOBODY, ROW
 
-from ece661_sparse.reproduce import cli, table1
-from ece661_sparse.reproduce import verify as verify_module
-from ece661_sparse.reproduce.datasets import DATASETS
-from ece661_sparse.reproduce.networks import NETWORKS
-from ece661_sparse.reproduce.results import result_path, weights_path
-from ece661_sparse.reproduce.runner import Options, run_row
-from ece661_sparse.reproduce.verify import verify_row
+from ece661_sparse.reproduce import cli
+from ece661_sparse.reproduce.engine import verify as verify_module
+from ece661_sparse.reproduce.engine.datasets import DATASETS
+from ece661_sparse.reproduce.engine.results import result_path, weights_path
+from ece661_sparse.reproduce.engine.runner import run_row
+from ece661_sparse.reproduce.engine.verify import verify_row
+from ece661_sparse.reproduce.tables import table1
 from ece661_sparse.training import load_sparse, save_sparse
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_rows import DATASET, NETWORK, NOBODY, ROW
 
-CPU = torch.device("cpu")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Results of one row, full profile, as a clone has them."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_rows.install(patch)
+        run_row(ROW, tiny_rows.options(folder, profile="full"), [0, 1])
+    return folder / "results"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Results of one row, full profile, as a clone has them."""
-    monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
-    monkeypatch.setitem(DATASETS, "tiny", DATASET)
-    monkeypatch.setattr(table1, "ROWS", (ROW, NOBODY))
-    out = tmp_path / "results"
-    run_row(ROW, Options("full", CPU, tmp_path / "checkpoints", out), [0, 1])
-    return out
+def folder(made, tmp_path, monkeypatch):
+    tiny_rows.install(monkeypatch)
+    return shutil.copytree(made, tmp_path / "results")
+
+
+@contextmanager
+def changed_weights(folder):
+    """The network of the row, which is stored again after the block."""
+    model = load_sparse(weights_path(folder, ROW), ROW.untrained())
+    with torch.no_grad():
+        yield model
+    save_sparse(model, weights_path(folder, ROW))
 
 
 def verify(folder):
@@ -59,19 +70,15 @@ def test_honest_results_pass(folder, capsys):
 
 
 def test_other_weights_of_the_same_sparsity(folder):
-    model = load_sparse(weights_path(folder, ROW), ROW.untrained())
-    with torch.no_grad():
+    with changed_weights(folder) as model:
         model[0].weight.mul_(1.001)
-    save_sparse(model, weights_path(folder, ROW))
     assert verify(folder) == 1
     assert faults(folder) == "the weights are not the file that the JSON names"
 
 
 def test_a_weight_that_came_back(folder, capsys):
-    model = load_sparse(weights_path(folder, ROW), ROW.untrained())
-    with torch.no_grad():
+    with changed_weights(folder) as model:
         model[5].weight[model[5].weight == 0] = 1e-9
-    save_sparse(model, weights_path(folder, ROW))
     assert verify(folder) == 1
     assert "instead of 30" in faults(folder)
     assert "not as claimed: tiny" in capsys.readouterr().err
@@ -85,10 +92,8 @@ def test_a_flipped_bit(folder):
 
 
 def test_weights_that_are_not_finite(folder):
-    model = load_sparse(weights_path(folder, ROW), ROW.untrained())
-    with torch.no_grad():
+    with changed_weights(folder) as model:
         model[5].bias[0] = float("nan")
-    save_sparse(model, weights_path(folder, ROW))
     assert "5.bias is not finite" in faults(folder)
 
 
@@ -149,6 +154,17 @@ def test_slack_is_a_few_images(folder):
     for change, faulty in ((slack, False), (-slack, False), (slack + 0.01, True)):
         change_json(folder, top1=[check.top1 + change, 0])
         assert bool(verify_row(ROW, folder, CPU).faults) is faulty
+
+
+def test_without_kept_weights_there_is_nothing_to_measure(tmp_path, monkeypatch):
+    tiny_rows.install(monkeypatch)
+    point = replace(ROW, keep_weights=False)
+    monkeypatch.setattr(table1, "ROWS", (point,))
+    run_row(point, tiny_rows.options(tmp_path))
+    assert not weights_path(tmp_path / "results", point).exists()
+    assert verify(tmp_path / "results") == 0
+    check = verify_row(point, tmp_path / "results", CPU)
+    assert (check.nonzero, check.images) == (None, "weights not kept")
 
 
 def test_nothing_to_verify(tmp_path, capsys, monkeypatch):

@@ -4,15 +4,21 @@ import os
 import signal
 import sys
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
-from ece661_sparse.reproduce import Outcome, Row, Run, cli, table1
-from ece661_sparse.reproduce.datasets import DATASETS, Dataset
-from ece661_sparse.reproduce.networks import NETWORKS, Network
-from ece661_sparse.saliency.masks import apply_mask, global_mask, kernels
+from ece661_sparse.reproduce import Outcome, Row, Run, cli
+from ece661_sparse.reproduce.engine.datasets import DATASETS, Dataset
+from ece661_sparse.reproduce.engine.run import CheckpointedRun
+from ece661_sparse.reproduce.engine.runner import Options
+from ece661_sparse.reproduce.recipes.dense import NETWORKS, Network
+from ece661_sparse.reproduce.tables import table1
+from ece661_sparse.saliency import apply_mask, global_mask, keep_zeros, magnitude
 from ece661_sparse.training import Data, Images
 
 TRAIN, TEST, HELD_OUT = 90, 37, 20
@@ -76,10 +82,10 @@ def three_stages(run: Run, keep: int, lr: float) -> Outcome:
     schedule = torch.optim.lr_scheduler.StepLR(sgd, 2)
     options = {"epochs": EPOCHS, "batch_size": 11, "evaluate": count_epochs}
     history = run.fit("sparse", model, sgd, scheduler=schedule, **options)
-    scores = {name: p.detach().abs() for name, p in kernels(model).items()}
-    apply_mask(model, global_mask(scores, keep))
+    apply_mask(model, global_mask(magnitude(model), keep))
     adam = torch.optim.Adam(model.parameters(), lr / 10)
-    history += run.retrain("retrain", model, adam, **options)
+    with keep_zeros(model):
+        history += run.fit("retrain", model, adam, **options)
     return Outcome(
         model, retrained=True, extra={"losses": [record["loss"] for record in history]}
     )
@@ -105,9 +111,66 @@ NOBODY = Row(
 )
 
 
+CPU = torch.device("cpu")
+
+
+def install(patch: pytest.MonkeyPatch) -> None:
+    """Table 1 has these two rows, on these data and with this network."""
+    patch.setitem(NETWORKS, "tiny", NETWORK)
+    patch.setitem(DATASETS, "tiny", DATASET)
+    patch.setattr(table1, "ROWS", (ROW, NOBODY))
+
+
+def options(folder: Path, **changes: Any) -> Options:
+    """How to run rows with everything in one folder."""
+    given = {"profile": "quick", "device": CPU, "out": folder / "results"} | changes
+    return Options(checkpoints=folder / "checkpoints", **given)
+
+
+def result(seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """A result of the row, as its file has it."""
+    return {
+        "row": "tiny",
+        "table": "table1",
+        "method": "Tiny et al.",
+        "model": "tiny",
+        "dataset": "tiny",
+        "profile": "full",
+        "split": "test",
+        "device": "cpu",
+        "versions": {"python": "3.12.0", "torch": "2.4.0"},
+        "parameters": 60,
+        "kernel_parameters": 51,
+        "retrained": True,
+        "published": dict(ROW.published),
+        "recipe": {"keep": 30},
+        "weights_sha256": f"weights of {seed}",
+        "seeds": [seed],
+        "commit": [f"commit {seed}"],
+        "minutes": [1.5 + seed],
+        "base_minutes": [0.5],
+        "nonzero": [30 + seed],
+        "base_top1": [98.1],
+        "top1": [97.0 + seed / 10],
+        "extra": [{"seed": seed}],
+    } | changes
+
+
+class UntrainedBase(CheckpointedRun):
+    """A run on noise that starts from initial weights: nothing about accuracy."""
+
+    def __init__(self, folder: Path, images: int = 200) -> None:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(images, 1, 28, 28, generator=generator)
+        y = torch.randint(10, (images,), generator=generator)
+        super().__init__(Images(x, y), 0, "quick", CPU, folder, folder, "test")
+
+    def base(self, name: str) -> nn.Module:
+        return self.untrained(NETWORKS[name].build)
+
+
 def main(*arguments: str) -> int:
-    NETWORKS["tiny"], DATASETS["tiny"] = NETWORK, DATASET
-    table1.ROWS = (ROW, NOBODY)
+    install(pytest.MonkeyPatch())
     return cli.main(arguments)
 
 

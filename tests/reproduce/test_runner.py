@@ -2,64 +2,61 @@
 
 import gc
 import json
-import sys
 import threading
 import time
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
+import tiny_rows
 import torch
 from filelock import FileLock
+from interrupted import cut_off, noise, what_it_made
+from tiny_rows import (
+    CPU,
+    DATASET,
+    EPOCHS,
+    HELD_OUT,
+    NETWORK,
+    ROW,
+    TEST,
+    TRAIN,
+    GuardedData,
+    options,
+)
 from torch import Tensor
 
+import ece661_sparse.reproduce as package
 from ece661_sparse.reproduce import TABLES, Outcome, load_table
-from ece661_sparse.reproduce.datasets import DATASETS
-from ece661_sparse.reproduce.networks import NETWORKS
-from ece661_sparse.reproduce.results import result_path, weights_path
-from ece661_sparse.reproduce.rows import Clock
-from ece661_sparse.reproduce.runner import Options, run_row
-from ece661_sparse.reproduce.verify import verify_row
+from ece661_sparse.reproduce.engine import run as run_module
+from ece661_sparse.reproduce.engine import runner
+from ece661_sparse.reproduce.engine.datasets import DATASETS
+from ece661_sparse.reproduce.engine.results import result_path, weights_path
+from ece661_sparse.reproduce.engine.run import IN_A_LOG, Clock
+from ece661_sparse.reproduce.engine.runner import run_row
+from ece661_sparse.reproduce.engine.verify import verify_row
+from ece661_sparse.reproduce.recipes.dense import NETWORKS
 from ece661_sparse.training import (
-    Data,
-    Images,
     accuracy,
+    crop_and_flip,
     hold_out,
     load_sparse,
+    loop,
     nonzeros,
+    train,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny_rows
-from interrupted import cut_off, what_it_made
-from tiny_rows import DATASET, EPOCHS, HELD_OUT, NETWORK, ROW, TEST, TRAIN, GuardedData
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
-    monkeypatch.setitem(DATASETS, "tiny", DATASET)
-
-
-def options(folder, **changes):
-    return Options(
-        **{
-            "profile": "quick",
-            "device": torch.device("cpu"),
-            "checkpoints": folder / "checkpoints",
-            "out": folder / "results",
-        }
-        | changes
-    )
+    tiny_rows.install(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "tiny", NETWORK)
-        patch.setitem(DATASETS, "tiny", DATASET)
+        tiny_rows.install(patch)
         run_row(ROW, options(folder))
     return what_it_made(folder / "results", ROW)
 
@@ -76,8 +73,6 @@ def test_cut_off_at_every_checkpoint(tmp_path, uninterrupted, saves, before):
 
 
 def test_cut_off_between_the_weights_and_the_json(tmp_path, monkeypatch, uninterrupted):
-    from ece661_sparse.reproduce import runner
-
     def power_failure(*_):
         raise KeyboardInterrupt
 
@@ -100,10 +95,7 @@ def test_the_same_weights_with_the_dense_network_at_hand(tmp_path, uninterrupted
 
 
 def test_seeds_differ_in_weights_and_in_order(tmp_path, monkeypatch):
-    orders = []
-    from ece661_sparse.training import loop
-
-    batches = loop.batches
+    orders, batches = [], loop.batches
 
     def spy(images, batch_size, seed, epoch):
         parts = list(batches(images, batch_size, seed, epoch))
@@ -120,7 +112,7 @@ def test_the_numbers_are_those_of_the_weights_on_file(tmp_path):
     result = run_row(ROW, options(tmp_path))
     model = load_sparse(weights_path(tmp_path / "results", ROW), ROW.untrained())
     assert result["nonzero"] == [nonzeros(model)] == [30]
-    test = tiny_rows.load_tiny("quick", torch.device("cpu")).test
+    test = tiny_rows.load_tiny("quick", CPU).test
     assert result["top1"] == [accuracy(model, test)]
     assert result["retrained"] is True
     assert result["base_minutes"][0] <= result["minutes"][0]
@@ -144,28 +136,21 @@ def test_no_test_image_exists_while_a_recipe_runs(tmp_path):
 
 
 def test_recipes_do_not_load_data_themselves():
-    import ece661_sparse.reproduce as package
-
-    for path in Path(package.__file__).parent.glob("*.py"):
-        if path.stem not in ("datasets", "runner", "verify", "cli"):
-            text = path.read_text(encoding="utf-8")
-            assert "load_mnist" not in text, path.name
-            assert "torchvision" not in text and ".test" not in text, path.name
+    root = Path(package.__file__).parent
+    for path in (*root.glob("recipes/*.py"), *root.glob("tables/*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert "load_" not in text.replace("load_table", ""), path.name
+        assert "torchvision" not in text and ".test" not in text, path.name
 
 
-def test_the_test_set_is_measured_at_the_end(tmp_path, monkeypatch):
-    guarded = replace(
-        DATASET, load=lambda *_: GuardedData(train=tiny_rows.tiny_images(TRAIN, 0))
-    )
+def test_the_test_set_is_measured_at_the_end_but_not_in_validation(
+    tmp_path, monkeypatch
+):
+    images = tiny_rows.tiny_images(TRAIN, 0)
+    guarded = replace(DATASET, load=lambda *_: GuardedData(train=images))
     monkeypatch.setitem(DATASETS, "tiny", guarded)
     with pytest.raises(AssertionError, match="looked at the test set"):
         run_row(ROW, options(tmp_path))
-
-
-def test_validation_never_touches_the_test_set(tmp_path, monkeypatch):
-    train = tiny_rows.tiny_images(TRAIN, 0)
-    guarded = replace(DATASET, load=lambda *_: GuardedData(train=train))
-    monkeypatch.setitem(DATASETS, "tiny", guarded)
     seen = []
 
     def recipe(run, **settings):
@@ -176,7 +161,7 @@ def test_validation_never_touches_the_test_set(tmp_path, monkeypatch):
 
     row = replace(ROW, recipe=recipe)
     result = run_row(row, options(tmp_path, validate=True, out=None))
-    rest, held_out = hold_out(train, HELD_OUT)
+    rest, held_out = hold_out(images, HELD_OUT)
     assert torch.equal(seen[0].x, rest.x)
     assert result["split"] == "validation"
     assert result["top1"] == [accuracy(seen[1], held_out)]
@@ -189,33 +174,29 @@ def test_a_validation_and_a_final_run_share_no_checkpoint(tmp_path, uninterrupte
     assert what_it_made(tmp_path / "results", ROW) == uninterrupted
 
 
-def test_other_settings_start_again(tmp_path):
+def only_sparse(run, keep, lr):
+    model = run.base("tiny")
+    sgd = torch.optim.SGD(model.parameters(), lr / 7)
+    history = run.fit("sparse", model, sgd, epochs=EPOCHS, batch_size=11)
+    return Outcome(model, extra={"losses": [record["loss"] for record in history]})
+
+
+@pytest.mark.parametrize(
+    ("row", "network"),
+    [
+        (replace(ROW, settings={"quick": {"keep": 30, "lr": 0.01}}), NETWORK),
+        (replace(ROW, recipe=only_sparse), NETWORK),
+        (ROW, replace(NETWORK, settings={"quick": {"lr": 0.01}})),
+    ],
+    ids=["settings", "recipe", "dense network"],
+)
+def test_a_run_starts_again_with_another(row, network, tmp_path, monkeypatch):
     first = run_row(ROW, options(tmp_path, out=None))
-    changed = replace(ROW, settings={"quick": {"keep": 30, "lr": 0.01}})
-    second = run_row(changed, options(tmp_path, out=None))
-    assert first["extra"] != second["extra"]
+    with monkeypatch.context() as patch:
+        patch.setitem(NETWORKS, "tiny", network)
+        second = run_row(row, options(tmp_path, out=None))
+    assert first["extra"][0]["losses"][:EPOCHS] != second["extra"][0]["losses"][:EPOCHS]
     assert run_row(ROW, options(tmp_path, out=None))["extra"] == first["extra"]
-
-
-def test_another_dense_network_starts_again(tmp_path, monkeypatch):
-    first = run_row(ROW, options(tmp_path, out=None))
-    monkeypatch.setitem(
-        NETWORKS, "tiny", replace(NETWORK, settings={"quick": {"lr": 0.01}})
-    )
-    assert run_row(ROW, options(tmp_path, out=None))["extra"] != first["extra"]
-
-
-def test_another_recipe_starts_again(tmp_path):
-    run_row(ROW, options(tmp_path, out=None))
-
-    def other(run, keep, lr):
-        model = run.base("tiny")
-        sgd = torch.optim.SGD(model.parameters(), lr / 7)
-        run.fit("sparse", model, sgd, epochs=EPOCHS, batch_size=11)
-        return Outcome(model)
-
-    result = run_row(replace(ROW, recipe=other), options(tmp_path, out=None))
-    assert result["nonzero"] == [27 + 24]
 
 
 def test_finished_seeds_are_not_run_again(tmp_path, capsys):
@@ -239,7 +220,7 @@ def test_two_processes_with_a_seed_each_keep_both(tmp_path):
 
     row = replace(ROW, recipe=the_other_finishes_first)
     assert run_row(row, options(tmp_path), [0])["seeds"] == [0, 1]
-    check = verify_row(row, tmp_path / "results", torch.device("cpu"))
+    check = verify_row(row, tmp_path / "results", CPU)
     assert check is not None and not check.faults  # the weights are seed 0's
 
 
@@ -252,9 +233,8 @@ def test_a_failure_keeps_the_results_of_earlier_seeds(tmp_path):
     row = replace(ROW, recipe=fails_for_seed_one)
     with pytest.raises(RuntimeError, match="out of memory"):
         run_row(row, options(tmp_path), [0, 1, 2])
-    assert json.loads(result_path(tmp_path / "results", ROW).read_text())["seeds"] == [
-        0
-    ]
+    result = json.loads(result_path(tmp_path / "results", ROW).read_text())
+    assert result["seeds"] == [0]
 
 
 def test_results_of_another_profile_are_not_overwritten(tmp_path):
@@ -267,8 +247,8 @@ def test_results_of_another_profile_are_not_overwritten(tmp_path):
 
 
 def test_minutes_add_up_over_interruptions(tmp_path):
-    path, cpu = tmp_path / "minutes.json", torch.device("cpu")
-    clock = Clock(path, cpu)
+    path = tmp_path / "minutes.json"
+    clock = Clock(path, CPU)
     sum(range(10**6))
     clock.tick()
     first = clock.minutes()
@@ -277,7 +257,7 @@ def test_minutes_add_up_over_interruptions(tmp_path):
     clock.tick()
     assert 0 < first <= clock.minutes() < 1.5 * first
     time.sleep(0.05)  # the processor does nothing for us
-    again = Clock(path, cpu)
+    again = Clock(path, CPU)
     again.tick()
     assert clock.minutes() <= again.minutes() < clock.minutes() + 0.04 / 60
     gpu = Clock(tmp_path / "gpu.json", torch.device("cuda"))
@@ -309,8 +289,8 @@ def test_another_network_than_the_rows_is_refused(tmp_path):
 def test_a_run_without_recipe_or_settings_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no recipe yet"):
         run_row(tiny_rows.NOBODY, options(tmp_path))
+    row = replace(ROW, settings={"quick": {}})
     with pytest.raises(ValueError, match="no settings for profile 'full'"):
-        row = replace(ROW, settings={"quick": {}})
         run_row(row, options(tmp_path, profile="full"))
 
 
@@ -365,32 +345,88 @@ def test_further_measurements_and_other_networks(tmp_path):
     assert result["top1"] == result["base_top1"]
 
 
-def as_built(run, **settings):
-    """A recipe that trains nothing."""
-    model = next(r for r in ALL_ROWS if run.label.startswith(f"{r.name} ")).untrained()
-    return Outcome(model, base_top1_model=model)
+def networks():
+    """The first row for each network that any table stores."""
+    rows = {}
+    for row in (row for table in TABLES for row in load_table(table)):
+        if row.keep_weights and row.name != "tiny":
+            with torch.device("meta"):
+                rows.setdefault(str(row.untrained()), row)
+    return list(rows.values())
 
 
-ALL_ROWS = [r for table in TABLES for r in load_table(table) if r.keep_weights]
-MNIST = DATASETS["mnist"]
-MNIST_ONCE = replace(MNIST, load=cache(MNIST.load))
-
-
-def few_photographs(profile, device):
-    images = Images(torch.randn(20, 3, 32, 32), torch.arange(20) % 10)
-    return Data(images, images)
-
-
-@pytest.mark.parametrize("row", ALL_ROWS, ids=lambda row: row.name)
-def test_the_network_of_every_row_is_measured_stored_and_read_again(
+@pytest.mark.parametrize("row", networks(), ids=lambda row: row.name)
+def test_the_network_of_a_row_is_measured_stored_and_read_again(
     row, tmp_path, monkeypatch
 ):
-    profile = next(iter(row.settings))
-    data = MNIST_ONCE if profile == "quick" else replace(MNIST, load=few_photographs)
+    def as_built(run):
+        model = row.untrained()
+        return Outcome(model, base_top1_model=model)
+
+    shape = (3, 32, 32) if "cifar10" in row.dataset else (1, 28, 28)
+    data = replace(DATASETS["mnist"], load=lambda *_: noise(*shape))
     monkeypatch.setitem(DATASETS, row.dataset, data)
-    result = run_row(
-        replace(row, recipe=as_built), options(tmp_path, profile=profile), [0]
-    )
+    row = replace(row, recipe=as_built, settings={"full": {}})
+    result = run_row(row, options(tmp_path, profile="full"), [0])
     assert result["base_top1"] == result["top1"]
-    check = verify_row(row, tmp_path / "results", torch.device("cpu"))
+    check = verify_row(row, tmp_path / "results", CPU)
     assert check is not None and not check.faults
+
+
+# --- what the data set says, and what a log hears ---------------------------------
+
+
+def test_photographs_are_changed_in_every_stage(tmp_path, monkeypatch):
+    """By the real options of CIFAR-10, on rows and images small enough for a test."""
+    changes = set()
+
+    def spy(model, optimizer, images, **options):
+        changes.add((options["augment"], options["autocast"]))
+        return train(model, optimizer, images, **options)
+
+    photographs = replace(DATASETS["cifar10"], load=DATASET.load)
+    monkeypatch.setitem(DATASETS, "tiny", photographs)
+    monkeypatch.setattr(run_module, "train", spy)
+    run_row(ROW, options(tmp_path, profile="full"))
+    dtype = DATASETS["cifar10"].training(CPU)["autocast"]
+    assert changes == {(crop_and_flip, dtype)}
+    assert DATASETS["mnist"].training(CPU) == {"augment": None, "autocast": None}
+
+
+def test_a_dense_network_is_not_shared_between_data_sets(tmp_path, monkeypatch):
+    for name in ("tiny", "other"):
+        monkeypatch.setitem(DATASETS, name, replace(DATASET))
+        run_row(replace(ROW, dataset=name, name=name), options(tmp_path))
+    found = sorted(path.parts[-4] for path in tmp_path.rglob("dense.pt"))
+    assert found == ["other", "tiny"]
+
+
+def test_without_photographs_the_weights_alone_are_verified(tmp_path, monkeypatch):
+    run_row(ROW, options(tmp_path, profile="full"))
+    monkeypatch.setenv("ECE661_DATA", str(tmp_path))
+    monkeypatch.setitem(DATASETS, "tiny", DATASETS["cifar10-jpeg"])
+    check = verify_row(ROW, tmp_path / "results", CPU)
+    assert (check.nonzero, check.top1, check.faults) == (30, None, ())
+    assert check.images == "not checked: no tiny here"
+
+
+def progress(folder, capsys):
+    """The progress that a log file has, without the line that ends each stage."""
+    run_row(ROW, options(folder, out=None))
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if "epochs, loss" not in line and line.strip()]
+
+
+def test_a_log_has_a_line_a_minute(tmp_path, monkeypatch, capsys):
+    assert progress(tmp_path / "short", capsys) == []
+    assert IN_A_LOG["delay"] == IN_A_LOG["mininterval"] == 60
+    for name in ("delay", "mininterval"):
+        monkeypatch.setitem(IN_A_LOG, name, 0)
+    lines = progress(tmp_path / "long", capsys)
+    assert len(lines) > 3 * EPOCHS
+    assert any(line.startswith("tiny seed 0 retrain: 50 %, 00:0") for line in lines)
+
+
+def test_a_terminal_has_a_progress_bar(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module.sys.stderr, "isatty", lambda: True, raising=False)
+    assert any("it/s" in line for line in progress(tmp_path, capsys))

@@ -7,21 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny_rows
+from tiny_rows import DATASET, ROW
 
-from ece661_sparse.reproduce import cli, table1
-from ece661_sparse.reproduce.datasets import DATASETS
-from ece661_sparse.reproduce.networks import NETWORKS
-from ece661_sparse.reproduce.results import read_result
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_rows import DATASET, NETWORK, NOBODY, ROW
+from ece661_sparse.reproduce import cli, read_result
+from ece661_sparse.reproduce.engine.datasets import DATASETS
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, tmp_path):
-    monkeypatch.setitem(NETWORKS, "tiny", NETWORK)
-    monkeypatch.setitem(DATASETS, "tiny", DATASET)
-    monkeypatch.setattr(table1, "ROWS", (ROW, NOBODY))
+    tiny_rows.install(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("ECE661_PROFILE", raising=False)
     monkeypatch.delenv("ECE661_DATA", raising=False)
@@ -36,7 +31,7 @@ def test_run_one_row(tmp_path, capsys):
     assert run("table1", "--row", "tiny", "--seeds", "0", "1", "--out", str(out)) == 0
     shown = capsys.readouterr()
     assert "quick, 2 seeds" in shown.out and "full" not in shown.out
-    assert str(out / "table1") in shown.out
+    assert f"Results: {out}" in shown.out
     assert "tiny seed 1 retrain: 4 epochs, loss" in shown.err
     assert read_result(out, ROW)["seeds"] == [0, 1]
 
@@ -53,24 +48,18 @@ def test_quick_results_stay_out_of_the_book(tmp_path):
     assert list(tmp_path.rglob("results-quick/table1/tiny.json"))
 
 
-def test_full_results_go_into_the_book_of_a_clone():
+def test_full_results_go_into_the_book_of_a_clone_alone(monkeypatch):
     assert cli.default_out("full") == Path(cli.__file__).parents[2] / "book" / "results"
-
-
-def test_full_results_stay_out_of_site_packages(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "results_folder", lambda: cli.PACKAGE / "results")
     assert cli.default_out("full") == Path("results")
 
 
-def test_validation_prints_and_writes_nothing(tmp_path, capsys):
+def test_validation_writes_only_where_it_is_told(tmp_path, capsys):
     assert run("table1", "--validate") == 0
     printed = capsys.readouterr().out
     result = json.loads(printed[printed.index("{") :])
     assert result["split"] == "validation" and result["seeds"] == [0]
     assert not list(tmp_path.rglob("tiny.json"))
-
-
-def test_validation_writes_where_it_is_told(tmp_path):
     assert run("table1", "--validate", "--out", str(tmp_path / "choices")) == 0
     assert read_result(tmp_path / "choices", ROW)["split"] == "validation"
 
@@ -114,7 +103,7 @@ def test_a_device_that_is_not_there(tmp_path, capsys, monkeypatch, device, messa
     monkeypatch.setattr(cli.torch.cuda, "is_available", lambda: False)
     assert run("table1", "--device", device, "--out", str(tmp_path)) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
-    assert not list(tmp_path.glob("table1"))
+    assert not (tmp_path / "table1").exists()
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
