@@ -8,10 +8,9 @@ In a chapter::
     soft_threshold = check("soft_threshold", soft_threshold)
 """
 
-from ece661_sparse.exercises import dynamic, gates, proximal, saliency, synthesis
-from ece661_sparse.exercises.checker import (
-    Exercise,
-    Mistake,
+from ece661_sparse.exercises.bank import EXERCISES
+from ece661_sparse.exercises.exercise import Exercise, Mistake
+from ece661_sparse.exercises.session import (
     NotSolvedError,
     check,
     exercises,
@@ -20,8 +19,7 @@ from ece661_sparse.exercises.checker import (
     solution_source,
 )
 
-for part in (proximal, saliency, gates, dynamic, synthesis):
-    register(part.EXERCISES)
+register(EXERCISES)
 
 __all__ = [
     "Exercise",

@@ -14,22 +14,15 @@ import nbformat
 import pytest
 import torch
 
-from ece661_sparse.exercises import check, exercises, progress, solution_source
-from ece661_sparse.exercises.checker import NotSolvedError, _call, _same, _verdict
+from ece661_sparse.exercises import exercises, progress, solution_source
+from ece661_sparse.exercises.trial import Trial
+from ece661_sparse.exercises.verdict import judge
 
 BOOK = Path(__file__).parents[2] / "book"
 EVERY = list(exercises())
 CHAPTERS = list(dict.fromkeys(exercise.chapter for exercise in EVERY))
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 each_exercise = pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.name)
-each_mistake = pytest.mark.parametrize(
-    ("exercise", "mistake"),
-    [
-        pytest.param(exercise, mistake, id=f"{exercise.name}-{position}")
-        for exercise in EVERY
-        for position, mistake in enumerate(exercise.mistakes)
-    ],
-)
 
 
 def of(chapter):
@@ -64,44 +57,36 @@ def test_exercises_are_registered_in_the_order_of_their_chapter(chapter):
 
 
 @each_exercise
-def test_stub_is_to_do(exercise, capsys):
-    names = inspect.signature(exercise.reference).parameters
-    stub = eval(f"lambda {', '.join(names)}: None")
+def test_stub_is_to_do(exercise):
+    stub = eval(f"lambda {', '.join(exercise.parameters)}: None")
     stub.__defaults__ = exercise.reference.__defaults__
-    assert check(exercise.name, stub) is exercise.reference
-    assert f"[TO DO] {exercise.name}" in capsys.readouterr().out
+    assert judge(exercise, stub).state == "to do"
 
 
 @each_exercise
-def test_the_source_of_the_reference_solves_the_stub(exercise, monkeypatch):
-    monkeypatch.setenv("ECE661_STRICT", "1")
+def test_the_source_of_the_reference_solves_the_stub(exercise):
     namespace = dict(imported(exercise.chapter))
     for name in of(exercise.chapter):  # a solution may use the earlier ones
         exec(solution_source(name), namespace)
         if name == exercise.name:
             break
     answer = namespace[exercise.name]
-    assert check(exercise.name, answer) is answer
+    assert judge(exercise, answer).state == "correct"
     assert inspect.signature(answer) == inspect.signature(exercise.reference)
 
 
-@each_mistake
-def test_every_mistake_is_not_yet_with_its_own_message(exercise, mistake, monkeypatch):
-    verdict = _verdict(exercise, mistake.implementation)
-    assert verdict.state == "not yet"
-    assert verdict.message == mistake.message
-    assert verdict.evidence is not None
-    args = exercise.cases[0]
-    answer = torch.as_tensor(mistake.implementation(*args))
-    if answer.shape == torch.as_tensor(exercise.reference(*args)).shape:
-        assert verdict.evidence.table is not None
-        assert "←" in repr(verdict)
-    assert ("<svg" in verdict._repr_html_()) == (exercise.objective is not None)
-
-    assert check(exercise.name, mistake.implementation) is exercise.reference
-    monkeypatch.setenv("ECE661_STRICT", "1")
-    with pytest.raises(NotSolvedError):
-        check(exercise.name, mistake.implementation)
+@each_exercise
+def test_every_mistake_is_not_yet_with_its_own_message(exercise):
+    for mistake in exercise.mistakes:
+        verdict = judge(exercise, mistake.implementation)
+        assert verdict.state == "not yet"
+        assert verdict.message == mistake.message
+        args = exercise.cases[0]
+        answer = torch.as_tensor(mistake.implementation(*args))
+        if answer.shape == torch.as_tensor(exercise.reference(*args)).shape:
+            assert verdict.evidence.table is not None
+            assert "←" in repr(verdict)
+        assert (verdict.evidence.plot is None) == (exercise.objective is None)
 
 
 @each_exercise
@@ -109,23 +94,22 @@ def test_mistakes_differ_from_each_other_on_the_cases(exercise):
     messages = [mistake.message for mistake in exercise.mistakes]
     assert len(set(messages)) == len(messages) >= 3
     for one, other in combinations(exercise.mistakes, 2):
-        assert any(
-            not _same(
-                exercise, _call(one.implementation, args), other.implementation(*args)
-            )
-            for args in exercise.cases
+        trial = Trial(exercise, one.implementation)
+        assert not all(
+            trial.same(outcome, other.implementation(*outcome.args))
+            for outcome in trial.ordinary
         )
 
 
 @each_exercise
 def test_cases_are_deterministic_double_precision_and_left_alone(exercise):
-    for args in exercise.cases + exercise.edges:
-        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+    trial = Trial(exercise, exercise.reference)
+    for outcome in trial.outcomes:
+        tensors = [arg for arg in outcome.args if isinstance(arg, torch.Tensor)]
         assert all(t.dtype in (torch.float64, torch.bool) for t in tensors)
-        outcome = _call(exercise.reference, args)
         assert outcome.error is None
         assert outcome.changed is None
-        assert _same(exercise, outcome, exercise.reference(*args))
+        assert trial.same(outcome, outcome.expected)
 
 
 @each_exercise
@@ -134,9 +118,8 @@ def test_a_right_answer_in_single_precision_is_told_that_it_is_right(exercise):
         result = exercise.reference(*args)
         return result.float() if isinstance(result, torch.Tensor) else result
 
-    verdict = _verdict(exercise, single)
-    expected = torch.as_tensor(exercise.reference(*exercise.cases[0]))
-    if expected.ndim:
+    verdict = judge(exercise, single)
+    if torch.as_tensor(exercise.reference(*exercise.cases[0])).ndim:
         assert verdict.state == "not yet"
         assert "The values are right" in verdict.message
         assert "torch.float32" in verdict.message

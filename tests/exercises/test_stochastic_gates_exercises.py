@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from answers import assert_correct, each_answer
+from answers import right_answers
 from scipy.optimize import brentq
 from torch import nn
 
-from ece661_sparse.exercises import gates as solutions
+from ece661_sparse.exercises.bank import stochastic_gates as solutions
 from ece661_sparse.gates import (
     HardConcrete,
     bake,
@@ -53,17 +53,13 @@ def weights_by_masks(pixels, hidden1, hidden2):
     return sum(int(mask.sum()) for mask in masks)
 
 
-ALTERNATIVES = {
-    "reinforce": [reinforce_by_autograd],
-    "hard_concrete": [hard_concrete_by_odds],
-    "closing_log_alpha": [closing_by_root],
-    "weights_left": [weights_by_masks],
-}
-
-
-@each_answer(ALTERNATIVES, "stochastic_gates")
-def test_a_right_answer_written_differently_is_accepted(exercise, answer):
-    assert_correct(exercise, answer)
+test_a_right_answer_written_differently = right_answers(
+    "stochastic_gates",
+    reinforce=[reinforce_by_autograd],
+    hard_concrete=[hard_concrete_by_odds],
+    closing_log_alpha=[closing_by_root],
+    weights_left=[weights_by_masks],
+)
 
 
 def test_reinforce_is_right_on_average():
