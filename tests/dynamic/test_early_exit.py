@@ -67,22 +67,18 @@ def images(n, seed=1):
     return torch.randn(n, 1, 6, 6, generator=generator)
 
 
-def stopping_everywhere():
-    """For every kind of policy one under which samples leave at every exit."""
-    with torch.no_grad():
-        y = torch.stack(network().all_exits(images(200)))[:-1].softmax(2)
-    uncertain = tuple(entropy(y).quantile(0.3, dim=1).tolist())
-    sure = tuple(y.amax(2).quantile(0.7, dim=1).tolist())
-    return {
-        "entropy": EntropyThreshold(uncertain),
-        "confidence": ConfidenceThreshold(sure),
-        "most confident": ConfidenceThreshold(sure, most_confident=True),
-        "patience 1": Patience(1),
-        "patience 2": Patience(2),
-    }
-
-
-each_policy = pytest.mark.parametrize("kind", list(stopping_everywhere()))
+with torch.no_grad():
+    Y = torch.stack(network().all_exits(images(200)))[:-1].softmax(2)
+UNCERTAIN = tuple(entropy(Y).quantile(0.3, dim=1).tolist())
+SURE = tuple(Y.amax(2).quantile(0.7, dim=1).tolist())
+POLICIES = {  # of every kind one under which samples leave at every exit
+    "entropy": EntropyThreshold(UNCERTAIN),
+    "confidence": ConfidenceThreshold(SURE),
+    "most confident": ConfidenceThreshold(SURE, most_confident=True),
+    "patience 1": Patience(1),
+    "patience 2": Patience(2),
+}
+each_policy = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 
 
 # --- the network -----------------------------------------------------------------
@@ -94,17 +90,13 @@ def test_training_gives_all_exits_and_evaluation_the_last():
     assert len(every) == len(model) == EXITS
     last = model(x)
     torch.testing.assert_close(last, every[-1])
-    torch.testing.assert_close(model.trunk()(x), last)
     assert all(h.shape == (3, CLASSES) for h in every)
+    trunk = model.trunk()
+    torch.testing.assert_close(trunk(x), last)
+    shared = {*model.stages.parameters(), *model.heads[-1].parameters()}
+    assert set(trunk.parameters()) == shared
     model.train()
     assert isinstance(model(x), list)
-
-
-def test_the_trunk_shares_the_weights():
-    model = network()
-    assert {id(p) for p in model.trunk().parameters()} == {
-        id(p) for p in [*model.stages.parameters(), *model.heads[-1].parameters()]
-    }
 
 
 @pytest.mark.parametrize(("stages", "heads"), [(2, 1), (1, 2), (0, 0)])
@@ -125,8 +117,8 @@ def test_forward_and_backward_on_the_meta_device():
 
 @each_policy
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_inference_is_the_full_computation_without_those_who_left(kind, layout):
-    policy, model, x = stopping_everywhere()[kind], network(), images(200)
+def test_inference_is_the_full_computation_without_those_who_left(policy, layout):
+    model, x = network(), images(200)
     found = model.infer(x.to(memory_format=layout), policy)
     seen = [sum(stage.seen) for stage in model.stages]
     assert seen == [int((found.exit >= n).sum()) for n in range(EXITS)]
@@ -137,8 +129,8 @@ def test_inference_is_the_full_computation_without_those_who_left(kind, layout):
 
 
 @each_policy
-def test_a_sample_is_answered_alike_alone_and_in_any_batch(kind):
-    policy, model, x = stopping_everywhere()[kind], network(), images(20)
+def test_a_sample_is_answered_alike_alone_and_in_any_batch(policy):
+    model, x = network(), images(20)
     together = model.infer(x, policy)
     for i in range(len(x)):
         alone = model.infer(x[i : i + 1], policy)
@@ -176,7 +168,7 @@ def test_dropping_samples_keeps_channels_last():
     model.stages[1] = Probe()
     model.stages[1].register_module("same", model.stages[0])
     model.heads[1] = model.heads[0]
-    leaving_at_the_first = stopping_everywhere()["entropy"].threshold[0], 0.0, 0.0
+    leaving_at_the_first = UNCERTAIN[0], 0.0, 0.0
     policy = EntropyThreshold(leaving_at_the_first)
     x = images(50).to(memory_format=torch.channels_last)
     model.to(memory_format=torch.channels_last)
