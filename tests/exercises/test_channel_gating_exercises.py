@@ -8,11 +8,7 @@ from scipy import stats
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ece661_sparse.dynamic import (
-    GatedResidualBlock,
-    batch_shaping,
-    gumbel_sigmoid,
-)
+from ece661_sparse.dynamic import GatedResidualBlock, batch_shaping, gumbel_sigmoid
 from ece661_sparse.exercises.bank import channel_gating as solutions
 
 
@@ -60,32 +56,15 @@ def test_gate_gradient_is_what_autograd_sends_through_the_gate(temperature):
     torch.testing.assert_close(found, log_alpha.grad)
 
 
-def test_gate_gradient_is_a_difference_quotient_of_the_soft_gate():
-    u, step = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64), 1e-6
-
-    def soft(log_alpha):
-        a, b = u ** (1 / 0.5), (1 - u) ** (1 / 0.5)  # the odds, to the power 1/tau
-        odds = torch.exp(log_alpha / 0.5) * a / b
-        return odds / (1 + odds)
-
-    at = torch.tensor([-1.0, 0.3, 0.8], dtype=torch.float64)
-    quotient = (soft(at + step) - soft(at - step)) / (2 * step)
-    found = solutions.gate_gradient(at, u, 0.5)
-    torch.testing.assert_close(found, quotient, rtol=1e-6, atol=0)
-
-
 @pytest.mark.parametrize("n", [1, 5, 60])
-def test_batch_shaping_loss_is_scipys(n):
+def test_batch_shaping_loss_is_the_packages(n):
     p = torch.from_numpy(np.random.default_rng(n).random(n))
-    found = solutions.batch_shaping_loss(p).item()
-    assert found == pytest.approx(shaping_by_numpy(p))
-    assert found == pytest.approx(batch_shaping(p).item())
+    torch.testing.assert_close(solutions.batch_shaping_loss(p), batch_shaping(p))
 
 
 @pytest.mark.parametrize("n", [1, 2, 50, 1000])
 def test_collapsed_loss_is_the_loss_of_a_collapsed_gate(n):
     found = solutions.collapsed_loss(n)
-    assert found == pytest.approx(collapsed_by_sum(n))
     for constant in (0.0, 1.0):
         p = torch.full((n,), constant, dtype=torch.float64)
         assert found == pytest.approx(batch_shaping(p).item())

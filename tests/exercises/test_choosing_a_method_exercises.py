@@ -24,18 +24,6 @@ def front_by_loop(nonzeros, top1):
     return torch.tensor(result)
 
 
-def front_by_sorting(nonzeros, top1):
-    """Walk from few weights to many; keep what is better than all before it."""
-    keep = torch.zeros(len(top1), dtype=torch.bool)
-    best, at = -math.inf, -math.inf
-    order = sorted(range(len(top1)), key=lambda i: (nonzeros[i], -top1[i]))
-    for i in order:
-        same = top1[i] == best and nonzeros[i] == at
-        if top1[i] > best or same:
-            keep[i], best, at = True, top1[i], nonzeros[i]
-    return keep
-
-
 def errors_by_hand(a, b):
     a, b = a.tolist(), b.tolist()
     error = math.sqrt(variance(a) / len(a) + variance(b) / len(b))
@@ -47,20 +35,11 @@ def strength_by_numpy(strengths, nonzeros, target):
     return float(np.exp(np.interp(np.log(target), y, x)))
 
 
-def strength_by_power_law(strengths, nonzeros, target):
-    """n = c λ^k between the neighbours."""
-    i = int((nonzeros > target).sum())
-    a, b = strengths[i - 1].item(), strengths[i].item()
-    n, m = nonzeros[i - 1].item(), nonzeros[i].item()
-    k = math.log(m / n) / math.log(b / a)
-    return a * (target / n) ** (1 / k)
-
-
 test_a_right_answer_written_differently = right_answers(
     "choosing_a_method",
-    not_dominated=[front_by_loop, front_by_sorting],
+    not_dominated=[front_by_loop],
     difference_in_errors=[errors_by_hand],
-    strength_for=[strength_by_numpy, strength_by_power_law],
+    strength_for=[strength_by_numpy],
 )
 
 

@@ -2,20 +2,16 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from answers import right_answers
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq
 from torch import nn
 
 from ece661_sparse.exercises.bank import continuous_sparsification as solutions
+from ece661_sparse.exercises.bank.inputs import double
 from ece661_sparse.gates import ContinuousGate, gate, gates, start_round
 from ece661_sparse.proximal import Lq
-
-
-def vector(*entries):
-    return torch.tensor(entries, dtype=torch.float64)
 
 
 def by_autograd(grad, theta, s, beta, lam):
@@ -26,27 +22,19 @@ def by_autograd(grad, theta, s, beta, lam):
 
 
 def band_by_root(beta, eps):
-    soft = lambda s: 1 / (1 + math.exp(-min(beta * s, 700))) - (1 - eps)  # noqa: E731
-    return brentq(soft, 0, 40 / beta, xtol=1e-15)
+    def excess(s):
+        return 1 / (1 + math.exp(-beta * s)) - (1 - eps)
+
+    return brentq(excess, 0, 40 / beta, xtol=1e-15)
 
 
 def loop_round(s, beta, s0):
     return torch.tensor([min(beta * v, s0) for v in s.tolist()], dtype=s.dtype)
 
 
-def by_scalar_search(theta, lam, decay):
-    result = [
-        minimize_scalar(
-            lambda z, t=t: lam * z + decay * (t / z) ** 2 / 2 if z > 0 else 0.0,
-            bounds=(1e-12, 1),
-            method="bounded",
-            options={"xatol": 1e-12},
-        ).fun
-        if t
-        else 0.0
-        for t in theta.tolist()
-    ]
-    return torch.tensor(result, dtype=theta.dtype)
+def least_over_all_gates(theta, lam, decay):
+    z = torch.linspace(1e-5, 1, 400_001, dtype=torch.float64)
+    return torch.stack([(lam * z + decay * (t / z) ** 2 / 2).min() for t in theta])
 
 
 def loss_by_hand(theta, s, c, beta, lam):
@@ -63,7 +51,7 @@ test_a_right_answer_written_differently = right_answers(
     mask_gradient=[by_autograd],
     undecided_band=[band_by_root],
     next_round=[loop_round],
-    implied_penalty=[by_scalar_search],
+    implied_penalty=[least_over_all_gates],
 )
 
 
@@ -79,7 +67,11 @@ def linear_gate(theta, s, beta):
 
 @pytest.mark.parametrize("beta", [1.0, 4.0, 50.0])
 def test_loss_and_gradient_are_those_of_the_package(beta):
-    theta, s, c = vector(1.2, -0.8, 2.0), vector(0.4, -0.3, 0.02), vector(1, -1, 0)
+    theta, s, c = (
+        double([1.2, -0.8, 2.0]),
+        double([0.4, -0.3, 0.02]),
+        double([1, -1, 0]),
+    )
     layer, found = linear_gate(theta, s, beta)
     z = layer.weight[0] / found.scale  # the slide has no 1/σ(s⁰)
     loss = (z - c).square().sum() / 2 + 0.3 * found.expected_l0()
@@ -95,14 +87,14 @@ def test_loss_and_gradient_are_those_of_the_package(beta):
 @pytest.mark.parametrize("eps", [0.3, 0.01, 1e-4])
 def test_the_band_is_where_the_packages_gate_is_undecided(eps):
     band = float(solutions.undecided_band(20.0, eps))
-    s = vector(-1.001 * band, -0.999 * band, 0.999 * band, 1.001 * band)
+    s = double([-1.001 * band, -0.999 * band, 0.999 * band, 1.001 * band])
     soft = linear_gate(s, s, 20.0)[1].probability()[0]
     assert ((soft > eps) & (soft < 1 - eps)).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("s0", [-0.1, 0.0, 0.3])
 def test_next_round_is_the_packages(s0):
-    s = vector(0.3, 0.02, -0.01, -0.2)
+    s = double([0.3, 0.02, -0.01, -0.2])
     layer, found = linear_gate(s, s, 200.0)
     found.s0 = s0
     start_round(layer)
@@ -111,11 +103,10 @@ def test_next_round_is_the_packages(s0):
 
 @pytest.mark.parametrize(("lam", "decay"), [(0.1, 1.0), (2.0, 0.3), (1e-3, 5e-2)])
 def test_implied_penalty_is_the_least_over_all_gates(lam, decay):
-    theta = torch.from_numpy(np.array([-2.5, -0.7, -0.05, 0.01, 0.3, 1.4]))
-    z = np.linspace(1e-5, 1, 400_001)
-    brute = [(lam * z + decay * (t / z) ** 2 / 2).min() for t in theta.tolist()]
+    theta = double([-2.5, -0.7, -0.05, 0.01, 0.3, 1.4])
     result = solutions.implied_penalty(theta, lam, decay)
-    np.testing.assert_allclose(result, brute, rtol=1e-6)
+    expected = least_over_all_gates(theta, lam, decay)
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=0)
     # below the knot it is Part I's penalty with q = 2/3
     small = theta[theta.abs() < math.sqrt(lam / decay)]
     strength = 1.5 * (lam**2 * decay) ** (1 / 3)

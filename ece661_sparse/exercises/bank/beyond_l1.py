@@ -107,12 +107,6 @@ SCAD_PROX = Exercise(
 )
 
 
-def _mcp(x: Tensor, lam: float, gamma: float) -> Tensor:
-    return torch.where(
-        x.abs() <= gamma * lam, soft_threshold(x, lam) / (1 - 1 / gamma), x
-    )
-
-
 _MCP_X = double([0.3, -0.45, 0.9, -1.4, 1.9, -2.2, 3.5, -4.0])
 
 MCP_PROX_WITH_STEP = Exercise(
@@ -134,17 +128,17 @@ MCP_PROX_WITH_STEP = Exercise(
     ),
     mistakes=(
         Mistake(
-            lambda x, lam, gamma, step: _mcp(x, step * lam, gamma),
+            lambda x, lam, gamma, step: mcp_prox_with_step(x, step * lam, gamma, 1),
             "You scaled λ by the step but not γ. The knot γλ must stay where it is, "
             "so γ becomes γ/step.",
         ),
         Mistake(
-            lambda x, lam, gamma, step: _mcp(x, lam, gamma),
+            lambda x, lam, gamma, step: mcp_prox_with_step(x, lam, gamma, 1),
             "You leave the step out: that is the operator of the slide, for step 1.",
         ),
         Mistake(
             lambda x, lam, gamma, step: (
-                _mcp(x, step * lam, gamma * step)
+                mcp_prox_with_step(x, step * lam, gamma * step, 1)
                 if gamma * step > 1
                 else torch.where(x.abs() <= gamma * step**2 * lam, 0, x)
             ),
@@ -160,10 +154,6 @@ MCP_PROX_WITH_STEP = Exercise(
 )
 
 
-def _lq_beta(lam: float, q: float) -> float:
-    return float((2 * lam * (1 - q)) ** (1 / (2 - q)))
-
-
 LQ_THRESHOLD = Exercise(
     lq_threshold,
     chapter="beyond_l1",
@@ -173,7 +163,7 @@ LQ_THRESHOLD = Exercise(
     edges=((1.0, 0.95), (1.0, 0.05)),
     mistakes=(
         Mistake(
-            _lq_beta,
+            lambda lam, q: (2 * lam * (1 - q)) ** (1 / (2 - q)),
             "That is β, the size of the jump: the smallest value the operator returns "
             "other than 0. The threshold on the input is τ = β + λqβ^(q−1).",
         ),

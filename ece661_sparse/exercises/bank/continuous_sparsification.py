@@ -42,6 +42,7 @@ def implied_penalty(theta, lam, decay):
 
 
 def _slope(s: Tensor, beta: float) -> Tensor:
+    """The derivative of the gate."""
     z = torch.sigmoid(beta * s)
     return beta * z * (1 - z)
 
@@ -82,7 +83,7 @@ CONVERTED_LOSS = Exercise(
         ),
         Mistake(
             lambda theta, s, c, beta, lam: (
-                _quadratic(theta * torch.sigmoid(beta * s), c)
+                converted_loss(theta, s, c, beta, 0)
                 + lam * torch.sigmoid(beta * s).mean()
             ),
             "The penalty is a sum over all gates, a count of open ones; yours is a "
@@ -90,7 +91,7 @@ CONVERTED_LOSS = Exercise(
         ),
         Mistake(
             lambda theta, s, c, beta, lam: (
-                _quadratic(theta * torch.sigmoid(beta * s), c)
+                converted_loss(theta, s, c, beta, 0)
                 + lam * (theta * torch.sigmoid(beta * s)).abs().sum()
             ),
             "You penalise the size of the weights, as ℓ1 does. Here the gates alone "

@@ -1,9 +1,9 @@
 """Exercises of "Early exit": solutions, then inputs and known mistakes."""
 
 import math
+from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from ece661_sparse.exercises.bank.inputs import double
 from ece661_sparse.exercises.exercise import Exercise, Mistake
@@ -92,31 +92,15 @@ _EARLY = torch.tensor([False, True, True, True, False, False, True, False])
 _LATE = torch.tensor([True, True, False, True, True, True, False, True])
 
 
-def _counted(order: Tensor, early: Tensor, late: Tensor) -> list[int]:
-    """Right answers when the first 0, 1, ... of this order leave."""
-    early, late = early[order], late[order]
-    return [int(early[:k].sum() + late[k:].sum()) for k in range(len(order) + 1)]
-
-
-def _largest(right: list[int], accuracy: float) -> float:
-    n = len(right) - 1
-    enough = [k for k, r in enumerate(right) if 100 * r >= accuracy * n]
-    return max(enough, default=0) / n
-
-
-def _until_the_first_failure(
-    h: Tensor, early: Tensor, late: Tensor, accuracy: float
-) -> float:
-    right = _counted(h.argsort(), early, late)
-    for k, r in enumerate(right):
-        if 100 * r < accuracy * len(h):
+def _until_the_first_failure(h, early, late, accuracy):
+    early, late = early[h.argsort()], late[h.argsort()]
+    for k in range(len(h) + 1):
+        if 100 * int(early[:k].sum() + late[k:].sum()) < accuracy * len(h):
             return max(k - 1, 0) / len(h)
     return 1.0
 
 
-def _of_those_who_leave(
-    h: Tensor, early: Tensor, late: Tensor, accuracy: float
-) -> float:
+def _of_those_who_leave(h, early, late, accuracy):
     right = early[h.argsort()].cumsum(0).tolist()
     enough = [k for k, r in enumerate(right, 1) if 100 * r >= accuracy * k]
     return max(enough, default=0) / len(h)
@@ -146,9 +130,7 @@ SAFE_SHARE = Exercise(
             "it up again. Try all numbers and keep the largest that is enough.",
         ),
         Mistake(
-            lambda h, early, late, accuracy: _largest(
-                _counted(h.argsort(descending=True), early, late), accuracy
-            ),
+            lambda h, *others: safe_share(-h, *others),
             "You send the least certain away first. A low entropy means certain: sort "
             "it in ascending order.",
         ),
@@ -158,9 +140,7 @@ SAFE_SHARE = Exercise(
             "the right answers of those who stay, from the last exit.",
         ),
         Mistake(
-            lambda h, early, late, accuracy: _largest(
-                _counted(torch.arange(len(h)), early, late), accuracy
-            ),
+            lambda h, *others: safe_share(torch.arange(len(h)), *others),
             "The order is that of the samples, not of their entropy: sort both lists "
             "of right answers by h first.",
         ),
@@ -198,22 +178,16 @@ BREAK_EVEN_SHARE = Exercise(
 )
 
 
-def _patient(answers: list[int], leaves: int, *, reset: bool = True) -> int:
-    """Leave at this many confirmations."""
-    count = 0
+def _never_starts_again(answers, p):
     for n in range(len(answers)):
-        if n and answers[n] == answers[n - 1]:
-            count += 1
-        elif reset:
-            count = 0
-        if count >= leaves:
+        if sum(a == b for a, b in pairwise(answers[: n + 1])) >= p:
             return n
     return len(answers) - 1
 
 
-def _agrees_with_the_first(answers: list[int], p: int) -> int:
+def _agrees_with_the_first(answers, p):
     for n in range(len(answers)):
-        if sum(a == answers[0] for a in answers[1 : n + 1]) >= p:
+        if answers[1 : n + 1].count(answers[0]) >= p:
             return n
     return len(answers) - 1
 
@@ -232,17 +206,17 @@ PATIENT_EXIT = Exercise(
     edges=(([2, 9, 9], 0), ([2, 9, 9], 5), ([0, 1, 0, 1], 1)),
     mistakes=(
         Mistake(
-            lambda answers, p: _patient(answers, p, reset=False),
+            _never_starts_again,
             "You never start again: confirmations have to come in a row, so an exit "
             "that disagrees with the one before sets the count back to 0.",
         ),
         Mistake(
-            lambda answers, p: _patient(answers, p - 1),
+            lambda answers, p: patient_exit(answers, p - 1),
             "One exit too early. Patience p means p confirmations, that is p + 1 equal "
             "answers in a row; the first of them confirms nothing.",
         ),
         Mistake(
-            lambda answers, p: _patient(answers, p + 1),
+            lambda answers, p: patient_exit(answers, p + 1),
             "One exit too late. p + 1 equal answers in a row are p confirmations: "
             "leave as soon as the count is p.",
         ),

@@ -85,6 +85,11 @@ FOLDED_BIAS = Exercise(
     ),
 )
 
+
+def _counts(units1: Tensor, units2: Tensor) -> Tensor:
+    return torch.stack((units1.sum(), units2.sum()))
+
+
 UNITS_LEFT = Exercise(
     units_left,
     chapter="from_zeros_to_speed",
@@ -117,37 +122,30 @@ UNITS_LEFT = Exercise(
     ),
     mistakes=(
         Mistake(
-            lambda W1, W2, W3: torch.stack((W1.any(dim=1).sum(), W2.any(dim=1).sum())),
+            lambda W1, W2, W3: _counts(W1.any(dim=1), W2.any(dim=1)),
             "You counted the units that have incoming weights. One that the next layer "
             "does not read can go as well.",
         ),
         Mistake(
-            lambda W1, W2, W3: torch.stack(
-                (
-                    (W1.any(dim=1) & W2.any(dim=0)).sum(),
-                    (W2.any(dim=1) & W3.any(dim=0)).sum(),
-                )
+            lambda W1, W2, W3: _counts(
+                W1.any(dim=1) & W2.any(dim=0), W2.any(dim=1) & W3.any(dim=0)
             ),
             "You looked at each layer by itself. A unit that goes takes its weights "
             "with it: a unit fed by constants alone is a constant, and one read only "
             "by units that go is not read.",
         ),
         Mistake(
-            lambda W1, W2, W3: torch.stack(
-                (
-                    (W1.any(dim=1) & W2[W3.any(dim=0)].any(dim=0)).sum(),
-                    (W2.any(dim=1) & W3.any(dim=0)).sum(),
-                )
+            lambda W1, W2, W3: _counts(
+                W1.any(dim=1) & W2[W3.any(dim=0)].any(dim=0),
+                W2.any(dim=1) & W3.any(dim=0),
             ),
             "You went backwards only. Go forwards first: without the columns of the "
             "constants, a unit of the second layer may have no weights left.",
         ),
         Mistake(
-            lambda W1, W2, W3: torch.stack(
-                (
-                    (W1.any(dim=1) & W2.any(dim=0)).sum(),
-                    (W2[:, W1.any(dim=1)].any(dim=1) & W3.any(dim=0)).sum(),
-                )
+            lambda W1, W2, W3: _counts(
+                W1.any(dim=1) & W2.any(dim=0),
+                W2[:, W1.any(dim=1)].any(dim=1) & W3.any(dim=0),
             ),
             "You went forwards only. Then go backwards: a unit of the first layer that "
             "is read only by units that go is not read.",

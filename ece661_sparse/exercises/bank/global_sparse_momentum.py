@@ -65,19 +65,15 @@ GSM_UPDATE = Exercise(
     ),
     mistakes=(
         Mistake(
-            lambda W, Z, grad, keep, lr, beta, eta: _two_lines(
-                W,
-                beta * Z + _largest((grad * W).abs(), keep) * (eta * W + grad),
-                lr,
+            lambda W, Z, g, keep, lr, beta, eta: _two_lines(
+                W, beta * Z + _largest((g * W).abs(), keep) * (eta * W + g), lr
             ),
             "Your mask stands on the weight decay too. Then nothing moves a passive "
             "weight to zero; B belongs to the gradient alone.",
         ),
         Mistake(
-            lambda W, Z, grad, keep, lr, beta, eta: _two_lines(
-                W,
-                _largest((grad * W).abs(), keep) * (beta * Z + eta * W + grad),
-                lr,
+            lambda W, Z, g, keep, lr, beta, eta: _two_lines(
+                W, _largest((g * W).abs(), keep) * (beta * Z + eta * W + g), lr
             ),
             "Your mask stands on the whole line. A passive weight keeps its momentum "
             "and its decay; B belongs to the gradient alone.",

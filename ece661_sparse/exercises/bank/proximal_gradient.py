@@ -1,6 +1,7 @@
 """Exercises of "Proximal gradient": solutions, then inputs and known mistakes."""
 
 import torch
+from torch import Tensor
 
 from ece661_sparse.exercises.bank.inputs import TIES, X, double, rank
 from ece661_sparse.exercises.exercise import Exercise, Mistake, close_up_to_ties
@@ -100,13 +101,19 @@ PROXIMAL_STEP = Exercise(
             "ever lands on it. Take the gradient step on L alone, then the operator.",
         ),
         Mistake(
-            lambda theta, grad, step, lam: soft_threshold(
-                theta + step * grad, step * lam
-            ),
+            lambda theta, grad, step, lam: proximal_step(theta, -grad, step, lam),
             "The gradient step goes uphill: subtract step·grad.",
         ),
     ),
 )
+
+
+def _with_all_ties(x: Tensor, n: int) -> Tensor:
+    if n == 0:
+        return torch.zeros_like(x)
+    cut = x.abs().flatten().sort(descending=True).values[n - 1]
+    return torch.where(x.abs() >= cut, x, 0)
+
 
 KEEP_TOP_N = Exercise(
     keep_top_n,
@@ -127,15 +134,7 @@ KEEP_TOP_N = Exercise(
             "by |x|.",
         ),
         Mistake(
-            lambda x, n: (
-                torch.where(
-                    x.abs() >= x.abs().flatten().sort(descending=True).values[n - 1],
-                    x,
-                    0,
-                )
-                if n
-                else torch.zeros_like(x)
-            ),
+            _with_all_ties,
             "All entries as large as the n-th survive, so a tie leaves more than n. "
             "Rank the entries and keep exactly n; which of the equal ones is free.",
         ),

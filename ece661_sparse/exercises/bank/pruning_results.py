@@ -169,11 +169,7 @@ SPLICE_MASK = Exercise(
             "surgery. Above 1.1 of the threshold the mask becomes 1 again.",
         ),
         Mistake(
-            lambda weight, mask, threshold: torch.where(
-                weight <= 0.9 * threshold,
-                0,
-                torch.where(weight > 1.1 * threshold, 1, mask),
-            ),
+            lambda weight, *others: splice_mask(weight.clamp(min=0), *others),
             "You compare the signed weight. A large negative weight is large: "
             "compare |w|.",
         ),

@@ -81,10 +81,6 @@ _U = double([0.02, 0.3, 0.5, 0.8, 0.99])
 _LOCATIONS = double([-1.0, 0.5, 0.0, 1.5, 0.2])
 
 
-def _concrete(u: Tensor, log_alpha: Tensor, beta: float) -> Tensor:
-    return ((u.logit() + log_alpha) / beta).sigmoid()
-
-
 HARD_CONCRETE = Exercise(
     hard_concrete,
     chapter="stochastic_gates",
@@ -100,37 +96,33 @@ HARD_CONCRETE = Exercise(
     ),
     mistakes=(
         Mistake(
-            lambda u, log_alpha, beta, gamma, zeta: _concrete(u, log_alpha, beta).clamp(
-                0, 1
+            lambda u, log_alpha, beta, gamma, zeta: hard_concrete(
+                u, log_alpha, beta, gamma=0, zeta=1
             ),
             "You rectify s, as the slide prints it. s lies inside (0, 1), so nothing "
             "is ever 0 or 1: stretch first, rectify s̄.",
         ),
         Mistake(
             lambda u, log_alpha, beta, gamma, zeta: (
-                _concrete(u, log_alpha, beta) * (zeta - gamma) + gamma
+                ((u.logit() + log_alpha) / beta).sigmoid() * (zeta - gamma) + gamma
             ),
             "You stop at s̄, which leaves [0, 1]. The last step clips it: that is where "
             "the exact zeros come from.",
         ),
         Mistake(
-            lambda u, log_alpha, beta, gamma, zeta: (
-                (u.logit() / beta + log_alpha).sigmoid() * (zeta - gamma) + gamma
-            ).clamp(0, 1),
+            lambda u, log_alpha, beta, gamma, zeta: hard_concrete(
+                u, beta * log_alpha, beta, gamma, zeta
+            ),
             "β divides the noise alone in your formula. It divides the sum of noise "
             "and log α: a small β makes every gate nearly binary.",
         ),
         Mistake(
-            lambda u, log_alpha, beta, gamma, zeta: (
-                _concrete(1 - u, log_alpha, beta) * (zeta - gamma) + gamma
-            ).clamp(0, 1),
+            lambda u, *others: hard_concrete(1 - u, *others),
             "Your noise is log(1 − u) − log u. The distribution is the same, since u "
             "is uniform, but the checker compares u by u: turn the sign.",
         ),
         Mistake(
-            lambda u, log_alpha, beta, gamma, zeta: (
-                _concrete(u, log_alpha.exp(), beta) * (zeta - gamma) + gamma
-            ).clamp(0, 1),
+            lambda u, log_alpha, *others: hard_concrete(u, log_alpha.exp(), *others),
             "You add α to the noise. The argument is log α already.",
         ),
     ),

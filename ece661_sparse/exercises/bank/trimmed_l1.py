@@ -128,10 +128,6 @@ _W = double([0.6, 0.6, 0.6, 0.6, 0.6])
 _GATED = double([2.0, -0.3, 0.8, -1.5, 0.1])
 
 
-def _gates(w: Tensor, change: Tensor, total: float) -> Tensor:
-    return project_box_simplex(w + change, total)
-
-
 GATE_STEP = Exercise(
     gate_step,
     chapter="trimmed_l1",
@@ -145,17 +141,17 @@ GATE_STEP = Exercise(
     edges=((_W, _GATED, 10.0, 2), (_W, _GATED, 0.5, 0), (_W, _GATED, 0.5, 5)),
     mistakes=(
         Mistake(
-            lambda w, theta, tau, h: _gates(w, tau * theta.abs(), len(w) - h),
+            lambda w, theta, tau, h: gate_step(w, theta, -tau, h),
             "The step goes uphill: w grows where |θ| is large, so the largest weights "
             "are penalised most. It is w − τ|θ|.",
         ),
         Mistake(
-            lambda w, theta, tau, h: _gates(w, -tau * theta, len(w) - h),
+            lambda w, theta, tau, h: project_box_simplex(w - tau * theta, len(w) - h),
             "You use θ where the gradient with respect to w is |θ|: a large negative "
             "weight would be penalised as if it were small.",
         ),
         Mistake(
-            lambda w, theta, tau, h: _gates(w, -tau * theta.abs(), h),
+            lambda w, theta, tau, h: gate_step(w, theta, tau, len(w) - h),
             "Your gates add up to h. They count the penalised entries: the sum is "
             "p − h.",
         ),
@@ -168,12 +164,6 @@ GATE_STEP = Exercise(
 )
 
 
-def _sorted_at(sizes: Tensor, position: int) -> float:
-    """The entry at a position of the descending order, 0 beyond its end."""
-    largest_first = sizes.sort(descending=True).values
-    return float(largest_first[position]) if position < len(sizes) else 0.0
-
-
 LAM_FOR_AT_MOST = Exercise(
     lam_for_at_most,
     chapter="trimmed_l1",
@@ -183,12 +173,12 @@ LAM_FOR_AT_MOST = Exercise(
     edges=((0, X), (6, X), (2, TIES)),
     mistakes=(
         Mistake(
-            lambda h, c: _sorted_at(c.abs(), max(h - 1, 0)),
+            lambda h, c: lam_for_at_most(max(h - 1, 0), c),
             "That is the h-th largest size. The h largest pay nothing, so λ need only "
             "silence the next one: the (h+1)-th.",
         ),
         Mistake(
-            lambda h, c: _sorted_at(c, h),
+            lambda h, c: [*c.sort(descending=True).values, 0.0][h],
             "You rank the signed values. A large negative entry is large: rank |c|.",
         ),
         Mistake(
