@@ -151,25 +151,10 @@ class Plot:
         return f"{note}."
 
     def _repr_html_(self) -> str:
-        both = self._panel(self._draw_functions, "The function, expected and yours.")
-        both += self._panel(self._draw_objective, self.note)
+        both = _panel(self._draw_functions, "The function, expected and yours.")
+        both += _panel(self._draw_objective, self.note)
         style = "display:flex;flex-wrap:wrap;gap:.5rem;margin-top:.5rem"
         return f'<div style="{style}">{both}</div>'
-
-    def _panel(self, draw: Callable[[Axes], None], alt: str) -> str:
-        # Whoever checks without drawing does not wait for matplotlib.
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-
-        from ece661_sparse.viz import show, use_style
-
-        with mpl.rc_context():  # the notebook's own style stays
-            use_style()
-            fig = Figure(figsize=(4.2, 3.4))
-            draw(fig.subplots())
-            fig.legend(loc="outside lower center", ncols=2)
-            image = show(fig, alt)._repr_html_()
-        return f'<div style="flex:1 1 240px;max-width:340px;min-width:0">{image}</div>'
 
     def _draw_functions(self, ax: Axes) -> None:
         low, high = _range(self.expected)
@@ -202,12 +187,7 @@ def _plot(trial: Trial, outcome: Outcome) -> Plot:
     x = torch.linspace(-reach, reach, 121, dtype=torch.float64)
     drawn = trial.call((x, *parameters))
     is_drawn = isinstance(drawn.value, Tensor) and comparable(as_tensor(drawn.value), x)
-
-    # By brute force on two grids, not by the reference: the plot is the proof.
-    coarse = torch.linspace(-reach, reach, 2001, dtype=torch.float64)
-    near = coarse[objective(coarse).argmin()]
-    fine = near + torch.linspace(-0.002, 0.002, 2001, dtype=torch.float64) * reach
-    best = fine[objective(fine).argmin()]
+    best = _minimiser(objective, reach)
     is_near = bool(mine.abs() < 3 * reach)
     shown = [0.0, float(best), float(mine) if is_near else 0.0]
     margin = 0.4 * max(1.0, max(shown) - min(shown))
@@ -224,6 +204,30 @@ def _plot(trial: Trial, outcome: Outcome) -> Plot:
         minimum=(float(best), float(objective(best))),
         answer=(float(mine), float(objective(mine))) if is_near else None,
     )
+
+
+def _minimiser(objective: Callable[[Tensor], Tensor], reach: float) -> Tensor:
+    """By brute force on two grids, not by the reference: the plot is the proof."""
+    coarse = torch.linspace(-reach, reach, 2001, dtype=torch.float64)
+    near = coarse[objective(coarse).argmin()]
+    fine = near + torch.linspace(-0.002, 0.002, 2001, dtype=torch.float64) * reach
+    return fine[objective(fine).argmin()]
+
+
+def _panel(draw: Callable[[Axes], None], alt: str) -> str:
+    # Whoever checks without drawing does not wait for matplotlib.
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from ece661_sparse.viz import show, use_style
+
+    with mpl.rc_context():  # the notebook's own style stays
+        use_style()
+        fig = Figure(figsize=(4.2, 3.4))
+        draw(fig.subplots())
+        fig.legend(loc="outside lower center", ncols=2)
+        image = show(fig, alt)._repr_html_()
+    return f'<div style="flex:1 1 240px;max-width:340px;min-width:0">{image}</div>'
 
 
 def _range(y: Tensor) -> tuple[float, float]:
