@@ -10,12 +10,7 @@ from statistics import mean
 
 import torch
 
-from ece661_sparse.reproduce import (
-    TABLES,
-    load_table,
-    read_result,
-    results_folder,
-)
+from ece661_sparse.reproduce import TABLES, load_table, read_result, results_folder
 from ece661_sparse.reproduce.engine.datasets import DATASETS
 from ece661_sparse.reproduce.engine.results import result_path, weights_path
 from ece661_sparse.reproduce.engine.verify import verify_row

@@ -56,6 +56,17 @@ def test_every_recipe_is_here():
     assert SHORT.keys() == ROWS.keys()
 
 
+def test_a_budget_is_kept(uninterrupted):
+    _, (result, _), _ = uninterrupted
+    [nonzero], [extra] = result["nonzero"], result["extra"]
+    budget = result["recipe"].get("keep")
+    if budget is not None:
+        assert nonzero == (budget if isinstance(budget, int) else sum(budget.values()))
+    if "kept" in extra:
+        assert nonzero == sum(extra["kept"].values())
+        assert 100 < nonzero < 0.75 * result["kernel_parameters"]
+
+
 def test_a_run_that_only_ever_gets_to_its_next_checkpoint(uninterrupted, folder):
     recipe, made, _ = uninterrupted
     starts, done = 0, False
@@ -109,4 +120,5 @@ def test_two_processes_make_what_one_makes(uninterrupted, folder):
         )
         for name in ("one", "two")
     )
+    assert one.isfinite().all()
     assert ((one - two).abs() > 1e-3).double().mean() < SELDOM
