@@ -18,11 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.optim.lr_scheduler import (
-    ChainedScheduler,
-    CosineAnnealingLR,
-    LRScheduler,
-)
+from torch.optim.lr_scheduler import ChainedScheduler, CosineAnnealingLR, LRScheduler
 from torch.utils.flop_counter import FlopCounterMode
 
 from ece661_sparse.dynamic import (

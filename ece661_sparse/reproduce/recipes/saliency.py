@@ -50,12 +50,7 @@ from ece661_sparse.saliency.baselines import (
 
 
 def one_shot(
-    run: Run,
-    model: str,
-    keep: int,
-    criterion: str,
-    epochs: int,
-    **training: Any,
+    run: Run, model: str, keep: int, criterion: str, epochs: int, **training: Any
 ) -> Outcome:
     """Cut once by ``criterion``, ``"magnitude"`` or ``"taylor"``, then retrain."""
     net = run.base(model)
@@ -331,9 +326,7 @@ def gsm(
         shift=shift,
     )
     return Outcome(
-        network,
-        retrained=retrain_epochs > 0,
-        extra={"norm_cut_off": norm_cut_off},
+        network, retrained=retrain_epochs > 0, extra={"norm_cut_off": norm_cut_off}
     )
 
 

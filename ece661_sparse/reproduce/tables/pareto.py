@@ -326,10 +326,7 @@ def _rows() -> Iterator[Row]:
 
 
 def _scaled(
-    recipe: Callable[..., Outcome],
-    settings: dict[str, Any],
-    name: str,
-    factor: float,
+    recipe: Callable[..., Outcome], settings: dict[str, Any], name: str, factor: float
 ) -> dict[str, Any]:
     """The settings with one value multiplied, wherever it stands."""
     if name in settings.get("shape", {}):

@@ -76,11 +76,7 @@ ROWS = (
         recipe=gsm,
         settings={
             "full": _short(
-                "resnet20",
-                54_179,
-                epochs=4,
-                retrain_epochs=2,
-                weight_decay=4e-3,
+                "resnet20", 54_179, epochs=4, retrain_epochs=2, weight_decay=4e-3
             )
         },
     ),
