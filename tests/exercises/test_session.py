@@ -3,16 +3,7 @@
 import json
 
 import pytest
-from toys import (
-    SHRINK,
-    SPREAD,
-    bare,
-    divides_by_zero,
-    in_place,
-    right,
-    shrink,
-    spread,
-)
+from toys import SHRINK, SPREAD, bare, divides_by_zero, in_place, right, shrink, spread
 
 from ece661_sparse import __version__
 from ece661_sparse.exercises import (

@@ -5,16 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from toys import (
-    SHRINK,
-    SPREAD,
-    X,
-    bare,
-    divides_by_zero,
-    in_place,
-    right,
-    shrink,
-)
+from toys import SHRINK, SPREAD, X, bare, divides_by_zero, in_place, right, shrink
 
 from ece661_sparse.exercises import Exercise
 from ece661_sparse.exercises.verdict import judge

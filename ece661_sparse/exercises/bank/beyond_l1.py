@@ -61,10 +61,7 @@ SCAD_PROX = Exercise(
     minutes=10,
     difficulty=2,
     cases=((_SCAD_X, 1.0), (_SCAD_X, 0.8, 3.0), (_SCAD_X.view(2, 4), 1.2)),
-    edges=(
-        (double([0.0, 1.0, -1.0, 2.0, -2.0, 3.7, -3.7]), 1.0),
-        (_SCAD_X, 0.0),
-    ),
+    edges=((double([0.0, 1.0, -1.0, 2.0, -2.0, 3.7, -3.7]), 1.0), (_SCAD_X, 0.0)),
     objective=lambda z, x, lam, a=3.7: SCAD(lam, a).value(z) + (z - x) ** 2 / 2,
     mistakes=(
         Mistake(
@@ -87,9 +84,7 @@ SCAD_PROX = Exercise(
         ),
         Mistake(
             lambda x, lam, a=3.7: torch.where(
-                x.abs() <= 2 * lam,
-                soft_threshold(x, lam),
-                _blend(x, lam, a) / (a - 2),
+                x.abs() <= 2 * lam, soft_threshold(x, lam), _blend(x, lam, a) / (a - 2)
             ),
             "Your middle line goes on beyond aλ, where it makes weights larger than "
             "they were. Beyond aλ the operator returns t itself: that is its point.",
@@ -114,11 +109,7 @@ MCP_PROX_WITH_STEP = Exercise(
     chapter="beyond_l1",
     minutes=15,
     difficulty=3,
-    cases=(
-        (_MCP_X, 1.0, 2.0, 0.5),
-        (_MCP_X, 0.8, 3.0, 0.25),
-        (_MCP_X, 0.6, 4.0, 2.0),
-    ),
+    cases=((_MCP_X, 1.0, 2.0, 0.5), (_MCP_X, 0.8, 3.0, 0.25), (_MCP_X, 0.6, 4.0, 2.0)),
     edges=(
         (double([0.0, 0.5, -0.5, 2.0, -2.0]), 1.0, 2.0, 0.5),
         (_MCP_X.view(2, 4), 1.0, 2.0, 1.0),

@@ -62,10 +62,7 @@ MIXED_CONVOLUTION = Exercise(
     chapter="dynamic_convolution",
     minutes=15,
     difficulty=2,
-    cases=(
-        (_THREE_IMAGES, _PI, _BANK),
-        (_THREE_IMAGES[:2], _PI[:2], _BANK[:, :1]),
-    ),
+    cases=((_THREE_IMAGES, _PI, _BANK), (_THREE_IMAGES[:2], _PI[:2], _BANK[:, :1])),
     edges=((_THREE_IMAGES[:1], _PI[:1], _BANK), (_THREE_IMAGES, 2 * _PI, _BANK)),
     mistakes=(
         Mistake(

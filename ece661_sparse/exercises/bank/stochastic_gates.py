@@ -86,10 +86,7 @@ HARD_CONCRETE = Exercise(
     chapter="stochastic_gates",
     minutes=5,
     difficulty=1,
-    cases=(
-        (_U, _LOCATIONS, 2 / 3, -0.1, 1.1),
-        (_U, _LOCATIONS, 0.5, -0.4, 1.2),
-    ),
+    cases=((_U, _LOCATIONS, 2 / 3, -0.1, 1.1), (_U, _LOCATIONS, 0.5, -0.4, 1.2)),
     edges=(
         (_U.view(5, 1).expand(5, 2), _LOCATIONS[:2], 1.0, -0.1, 1.1),
         (double([0.5]), double([0.0]), 2.0, -1.0, 2.0),
