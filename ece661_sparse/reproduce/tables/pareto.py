@@ -21,7 +21,7 @@ one hyperparameter halved or doubled: the learning rate, or one of the method's 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -51,7 +51,10 @@ SHARES = {"lenet300": (100, 50, 20, 10, 5), "lenet5": (50, 20, 10)}
 COMPARED = 20
 """Where LeNet-300 has three seeds, and rows with a hyperparameter halved or doubled."""
 
-EPOCHS = {"lenet300": (16, 8), "lenet5": (4, 2)}
+EPOCHS = {
+    "lenet300": {"epochs": 16, "retrain_epochs": 8},
+    "lenet5": {"epochs": 4, "retrain_epochs": 2},
+}
 """Of the method, and of masked retraining."""
 
 BATCH_SIZE = {"lenet300": 256, "lenet5": 64}
@@ -79,130 +82,6 @@ THRESHOLDS = {
 
 UNSHRUNK = 0.1
 """From this size on, SCAD and MCP do not shrink a weight."""
-
-Recipe = tuple[Callable[..., Outcome], dict[str, Any]]
-
-
-def by_number(model: str, permille: int) -> dict[str, Recipe]:
-    """The methods that take the number of weights to keep."""
-    total = sum(SIZES[model].values())
-    keep = round(total * permille / 1000)
-    shares = LAYER_SHARES[model].items()
-    layers = {n: min(round(keep * s), SIZES[model][n]) for n, s in shares}
-    epochs, retrain_epochs = EPOCHS[model]
-    common = _retraining(model)
-    both = common | {"epochs": epochs, "retrain_epochs": retrain_epochs}
-    rounds = {"rounds": epochs // 2, "epochs": 2, "last": retrain_epochs}
-    shot = common | {"keep": keep, "epochs": epochs + retrain_epochs}
-    admm_only = {"rho": 1e-3, "rounds_per_epoch": 2, "lr": 1e-3}
-    momentum = {"lr": 0.01, "weight_decay": 4e-3, "retrain_lr": LR[model]}
-    return {
-        "magnitude": (one_shot, shot | {"criterion": "magnitude"}),
-        "taylor": (one_shot, shot | {"criterion": "taylor"}),
-        "han": (han, common | rounds | {"keep": keep}),
-        "l-obs": (lobs, shot | {"keep": layers, "rounds": 10, "damping": 1e-3}),
-        "admm": (admm, both | admm_only | {"keep": layers}),
-        "gsm": (
-            gsm,
-            {
-                "keep": keep,
-                "start": min(20 * keep, total // 2),
-                "epochs": epochs,
-                "retrain_epochs": retrain_epochs,
-                "batch_size": BATCH_SIZE[model],
-                "retrain_batch_size": BATCH_SIZE[model],
-            }
-            | momentum,
-        ),
-        "l0-ball": _proximal(model, "l0-ball", n=keep),
-        # a λ too small for a small h leaves more than h
-        "trimmed-l1": _proximal(
-            model, "trimmed-l1", lam=max(3e-3, 0.15 / permille), h=keep
-        ),
-    }
-
-
-def by_strength(model: str) -> dict[str, Callable[[float], Recipe]]:
-    """The methods whose strength decides how many weights are left."""
-    epochs, retrain_epochs = EPOCHS[model]
-    both = _retraining(model) | {"epochs": epochs, "retrain_epochs": retrain_epochs}
-
-    def gated(kind: str) -> Callable[[float], Recipe]:
-        settings = {
-            "kind": kind,
-            "groups": "weight",
-            "lr": 1e-3,
-            "epochs": epochs,
-            "retrain_epochs": retrain_epochs,
-            "batch_size": BATCH_SIZE[model],
-            "retrain_lr": LR[model],
-            "retrain_weight_decay": 5e-4,
-        }
-        return lambda lam: (
-            hard_concrete,
-            settings | {"lam": dict.fromkeys(SIZES[model], lam)},
-        )
-
-    return {
-        "l0": lambda lam: _proximal(model, "l0", lam=lam),
-        "l1": lambda lam: _proximal(model, "l1", lam=lam),
-        "lq": lambda lam: _proximal(model, "lq", lam=lam, q=0.5),
-        "q-shrinkage": lambda lam: _proximal(model, "q-shrinkage", lam=lam, q=0.5),
-        "scad": lambda lam: _proximal(model, "scad", lam=lam, a=UNSHRUNK / lam),
-        "mcp": lambda lam: _proximal(model, "mcp", lam=lam, gamma=UNSHRUNK / lam),
-        "dns": lambda factor: (
-            dns,
-            both
-            | {
-                "c": {n: factor * c for n, c in THRESHOLDS[model].items()},
-                "gamma": 1e-4,
-                "lr": LR[model],
-            },
-        ),
-        "srinivas": lambda lam: (
-            srinivas,
-            both
-            | {"lam1": 5e-6, "lam2": lam, "start": 0.8}
-            | {"gate_lr": 20.0, "lr": LR[model]},
-        ),
-        "bernoulli": gated("bernoulli"),
-        "hard-concrete": gated("hard_concrete"),
-        "continuous": lambda lam: (
-            continuous_sparsification,
-            {
-                "lam": lam,
-                "rounds": 2,
-                "epochs": epochs // 2,
-                "retrain_epochs": retrain_epochs,
-                "lr": LR[model],
-                "batch_size": BATCH_SIZE[model],
-                "retrain_lr": LR[model],
-                "retrain_batch_size": BATCH_SIZE[model],
-            },
-        ),
-    }
-
-
-def _retraining(model: str) -> dict[str, Any]:
-    return {
-        "retrain_lr": LR[model],
-        "batch_size": BATCH_SIZE[model],
-        "weight_decay": 5e-4,
-        "label_smoothing": 0.1,
-    }
-
-
-def _proximal(model: str, penalty: str, **shape: float) -> Recipe:
-    epochs, retrain_epochs = EPOCHS[model]
-    settings = {
-        "penalty": penalty,
-        "shape": shape,
-        "epochs": epochs,
-        "lr": LR[model],
-        "retrain_epochs": retrain_epochs,
-    }
-    return proximal, _retraining(model) | settings
-
 
 STRENGTHS: dict[str, dict[str, tuple[float, ...]]] = {
     "lenet300": {
@@ -257,14 +136,6 @@ TITLES = {
 }
 
 
-def _recipes(model: str, i: int) -> dict[str, Recipe]:
-    """Every method at the i-th share."""
-    return by_number(model, SHARES[model][i]) | {
-        method: make(STRENGTHS[model][method][i])
-        for method, make in by_strength(model).items()
-    }
-
-
 HYPERPARAMETER = {
     "l-obs": "damping",
     "admm": "rho",
@@ -309,11 +180,99 @@ def row_name(
     return f"{method}-{model}-{permille}{changed}"
 
 
+Recipe = tuple[Callable[..., Outcome], dict[str, Any]]
+
+
+def by_number(model: str, permille: int) -> dict[str, Recipe]:
+    """The methods that take the number of weights to keep."""
+    total = sum(SIZES[model].values())
+    keep = round(total * permille / 1000)
+    shares = LAYER_SHARES[model].items()
+    layers = {n: min(round(keep * s), SIZES[model][n]) for n, s in shares}
+    epochs, last = EPOCHS[model].values()
+    common, batch_size = _common(model), BATCH_SIZE[model]
+    once = common | {"keep": keep, "epochs": epochs + last}
+    rounds = {"rounds": epochs // 2, "epochs": 2, "last": last}
+    admm_only = {"rho": 1e-3, "rounds_per_epoch": 2, "lr": 1e-3}
+    momentum = {"lr": 0.01, "weight_decay": 4e-3, "retrain_lr": LR[model]}
+    batches = {"batch_size": batch_size, "retrain_batch_size": batch_size}
+    gradual = {"keep": keep, "start": min(20 * keep, total // 2)}
+    # a λ too small for a small h leaves more than h
+    trimmed = {"lam": max(3e-3, 0.15 / permille), "h": keep}
+    return {
+        "magnitude": (one_shot, once | {"criterion": "magnitude"}),
+        "taylor": (one_shot, once | {"criterion": "taylor"}),
+        "han": (han, common | rounds | {"keep": keep}),
+        "l-obs": (lobs, once | {"keep": layers, "rounds": 10, "damping": 1e-3}),
+        "admm": (admm, common | EPOCHS[model] | admm_only | {"keep": layers}),
+        "gsm": (gsm, gradual | EPOCHS[model] | batches | momentum),
+        "l0-ball": _penalised(model, "l0-ball", n=keep),
+        "trimmed-l1": _penalised(model, "trimmed-l1", **trimmed),
+    }
+
+
+def by_strength(model: str, strength: Mapping[str, float]) -> dict[str, Recipe]:
+    """The methods whose strength decides how many weights are left."""
+    s, lr, batch_size = strength, LR[model], BATCH_SIZE[model]
+    both = _common(model) | EPOCHS[model] | {"lr": lr}
+    c = {n: s["dns"] * c for n, c in THRESHOLDS[model].items()}
+    bimodal = {"lam1": 5e-6, "lam2": s["srinivas"], "start": 0.8, "gate_lr": 20.0}
+    rounds = {"rounds": 2, "epochs": EPOCHS[model]["epochs"] // 2}
+    batches = {"batch_size": batch_size, "retrain_batch_size": batch_size}
+    return {
+        "l0": _penalised(model, "l0", lam=s["l0"]),
+        "l1": _penalised(model, "l1", lam=s["l1"]),
+        "lq": _penalised(model, "lq", lam=s["lq"], q=0.5),
+        "q-shrinkage": _penalised(model, "q-shrinkage", lam=s["q-shrinkage"], q=0.5),
+        "scad": _penalised(model, "scad", lam=s["scad"], a=UNSHRUNK / s["scad"]),
+        "mcp": _penalised(model, "mcp", lam=s["mcp"], gamma=UNSHRUNK / s["mcp"]),
+        "dns": (dns, both | {"c": c, "gamma": 1e-4}),
+        "srinivas": (srinivas, both | bimodal),
+        "bernoulli": _gated(model, "bernoulli", s["bernoulli"]),
+        "hard-concrete": _gated(model, "hard_concrete", s["hard-concrete"]),
+        "continuous": (
+            continuous_sparsification,
+            EPOCHS[model]
+            | rounds
+            | batches
+            | {"lam": s["continuous"], "lr": lr, "retrain_lr": lr},
+        ),
+    }
+
+
+def _common(model: str) -> dict[str, Any]:
+    return {
+        "retrain_lr": LR[model],
+        "batch_size": BATCH_SIZE[model],
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.1,
+    }
+
+
+def _penalised(model: str, penalty: str, **shape: float) -> Recipe:
+    own = {"penalty": penalty, "shape": shape, "lr": LR[model]}
+    return proximal, _common(model) | EPOCHS[model] | own
+
+
+def _gated(model: str, kind: str, lam: float) -> Recipe:
+    return hard_concrete, EPOCHS[model] | {
+        "kind": kind,
+        "groups": "weight",
+        "lam": dict.fromkeys(SIZES[model], lam),
+        "lr": 1e-3,
+        "batch_size": BATCH_SIZE[model],
+        "retrain_lr": LR[model],
+        "retrain_weight_decay": 5e-4,
+    }
+
+
 def _rows() -> Iterator[Row]:
     for model, shares in SHARES.items():
         for i, permille in enumerate(shares):
             compared = permille == COMPARED and model == "lenet300"
-            for method, (recipe, settings) in _recipes(model, i).items():
+            strength = {m: values[i] for m, values in STRENGTHS[model].items()}
+            recipes = by_number(model, permille) | by_strength(model, strength)
+            for method, (recipe, settings) in recipes.items():
                 settings = {"model": model, **settings}
                 name = row_name(method, model, permille)
                 seeds = (0, 1, 2) if compared else (0,)
