@@ -2,32 +2,23 @@
 
 from ece661_sparse.core import Table
 
+ROWS = ("`a` < b", "1"), ("c", "1,000")
 
-def table(**options):
-    header, rows = ("name", "n"), (("`a` < b", "1"), ("c", "1,000"))
-    return Table(header, rows, "lr", **options)
+
+def html(**options):
+    return Table(("name", "n"), ROWS, "lr", **options)._repr_html_()
 
 
 def test_a_terminal_gets_aligned_text():
-    assert repr(table(caption="two rows")).splitlines() == [
-        "name         n",
-        "`a` < b      1",
-        "c        1,000",
-        "two rows",
-    ]
+    text = repr(Table(("name", "n"), ROWS, "lr", caption="two rows"))
+    assert text == "name         n\n`a` < b      1\nc        1,000\ntwo rows"
 
 
-def test_a_notebook_gets_html_that_is_escaped_and_aligned():
-    html = table(caption="x < y")._repr_html_()
-    assert html.startswith("<table") and html.count("<tr") == 3
-    assert "monospace" in html and ">a</span> &lt; b</td>" in html
-    assert html.count("text-align:right") == 3
-    assert "x &lt; y</caption>" in html
-
-
-def test_a_wide_table_has_a_name_and_scrolls():
-    html = table(label="two & two")._repr_html_()
-    assert html.startswith('<div role="region" tabindex="0" aria-label="two &amp; two"')
+def test_a_notebook_gets_html_escaped_and_aligned_with_a_name_if_it_scrolls():
+    assert html().count("<tr") == html().count("text-align:right") == 3
+    assert "<caption" not in html() and "x &lt; y</caption>" in html(caption="x < y")
+    assert "monospace" in html() and ">a</span> &lt; b</td>" in html()
+    assert 'role="region" tabindex="0" aria-label="a &amp; b"' in html(label="a & b")
 
 
 def test_a_cell_may_show_itself():
@@ -35,5 +26,5 @@ def test_a_cell_may_show_itself():
         def _repr_html_(self):
             return "<b>logo</b>"
 
-    html = Table(("a",), ((Logo("logo"),),), "l")._repr_html_()
-    assert "<b>logo</b></td>" in html and "<caption" not in html
+    table = Table(("a",), ((Logo("logo"),),), "l")
+    assert "<b>logo</b></td>" in table._repr_html_()
