@@ -1,4 +1,4 @@
-"""``python -m ece661_sparse reproduce …``"""
+"""The command line: ``python -m ece661_sparse reproduce …``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Processes that cost no second to start: forked from a server that knows torch."""
+"""Processes that start at once: forked from a server that has imported torch."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ PATIENCE = 120  # seconds until a test that hangs has failed
 
 
 def start(function: Callable[..., Any], *arguments: Any, log: Path, **environment: str):
-    """Call an importable function in a process of its own; its output goes to a file.
+    """Call an importable function in a process of its own; its output goes to ``log``.
 
     The exit code is what the function returned.
     """
@@ -37,7 +37,7 @@ def wait(process) -> int:
 
 
 class Ranks:
-    """Two processes as torchrun would start them, which nobody stops."""
+    """Two processes as torchrun would start them, but without anyone who stops them."""
 
     def __init__(
         self,

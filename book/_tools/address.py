@@ -90,7 +90,7 @@ def _replace(path: Path, pattern: str, new: str) -> None:
 
 
 def _set_line(path: Path, start: str, url: str) -> None:
-    """Set ``start"url"``, as the file's last lines when it is not there yet."""
+    """Set the line ``start"url"``, at the end of the file if it is not there yet."""
     text = path.read_text(encoding="utf-8")
     if start not in text:
         text = f'{text.rstrip()}\n\n{start}""\n'
@@ -99,6 +99,7 @@ def _set_line(path: Path, start: str, url: str) -> None:
 
 
 def main() -> int:
+    """Read the command line; 2 if it is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url", help="https://github.com/OWNER/NAME")
     parser.add_argument("--branch", default="main")

@@ -1,7 +1,10 @@
-"""Draw the landing page's figure from a committed result: python book/_tools/landing.py
+"""Draw the landing page's figure from a committed result.
 
-LeNet-300 after Global Sparse Momentum, as `reproduce` left it: what its input pixels
-and its units still see, 60 times fewer weights than it began with.
+    python book/_tools/landing.py
+
+It shows LeNet-300 after Global Sparse Momentum, as `reproduce` left it, with 60 times
+fewer weights than at the start: which pixels the first layer still sees, and which
+units the second one does.
 """
 
 from pathlib import Path
@@ -18,6 +21,7 @@ FIGURE = BOOK / "_static" / "sparse_training.png"
 
 
 def main() -> None:
+    """Write the figure."""
     use_style()
     model = load_sparse(WEIGHTS, LeNet300())
     first, second = (w.detach() for w in (model.fc1.weight, model.fc2.weight))

@@ -44,6 +44,7 @@ def squares() -> list[tuple[int, int, str, float]]:
 
 
 def logo() -> bytes:
+    """The mark as SVG."""
     shapes = "".join(
         f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" rx="3" '
         f'fill="{colour}" fill-opacity="{opacity:g}"/>\n'
@@ -57,7 +58,7 @@ def logo() -> bytes:
 
 
 def preview() -> bytes:
-    """1200 by 630 pixels, the size that social networks ask for."""
+    """The mark and the title as PNG, of the size that social networks ask for."""
     with mpl.rc_context({"font.family": "DejaVu Sans"}):
         fig = plt.figure(figsize=(12, 6.3), dpi=100, facecolor="white")
         ax = fig.add_axes((0.06, 0.14, 0.378, 0.72))

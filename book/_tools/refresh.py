@@ -47,6 +47,7 @@ def chapters() -> list[Path]:
 
 
 def tags(cell: NotebookNode) -> list[str]:
+    """The cell's tags."""
     return cell.metadata.get("tags", [])
 
 
@@ -63,6 +64,7 @@ def write_bootstrap(notebook: NotebookNode, source: str | None = None) -> None:
 
 
 def execute(notebook: NotebookNode, folder: Path, timeout: int) -> None:
+    """Run all cells in a kernel of their own."""
     NotebookClient(
         notebook,
         timeout=timeout,
@@ -139,6 +141,7 @@ def refresh(path: Path, *, check: bool = False, timeout: int = 600) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Refresh, or check, the notebooks of the command line; 1 if one is not right."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: the book's")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="side by side")
