@@ -333,7 +333,7 @@ def test_the_network_of_a_row_is_measured_stored_and_read_again(
     assert check is not None and not check.faults
 
 
-# --- what the data set says, and what a log hears ---------------------------------
+# --- what the data set changes, and what a log shows ------------------------------
 
 
 def test_photographs_are_changed_in_every_stage(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ class Dataset:
     """How to get a data set.
 
     Attributes:
-        load: ``load(profile, device)``, downloading if need be.
+        load: ``load(profile, device)``, downloaded if it has to be.
         held_out: images of the training set to validate on, for each profile it has.
         full_is_here: can the full profile be loaded without a download?
         augment: changes the images of every training batch.
@@ -30,7 +30,7 @@ class Dataset:
     half: bool = False
 
     def training(self, device: torch.device) -> dict[str, Any]:
-        """What every stage hands to ``train`` because of the data."""
+        """What ``train`` is given in every stage because of the data."""
         autocast = cifar.half_precision(device) if self.half else None
         return {"augment": self.augment, "autocast": autocast}
 

@@ -114,7 +114,7 @@ def check_schema(result: Any) -> None:
 
 
 def changing(folder: Path, row: Row) -> FileLock:
-    """Held by whoever reads a result, adds a seed and writes it: nobody else does."""
+    """The lock to hold from reading a result to writing it with one seed more."""
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f".{row.table}.lock")
 

@@ -46,7 +46,7 @@ class CheckpointedRun(Run):
         folder: the checkpoints of this row, seed and settings.
         shared: the folder of the dense networks that all rows start from.
         label: of the progress bars.
-        training: what ``fit`` hands to ``train`` unless told otherwise.
+        training: options of ``train`` in every stage that does not say otherwise.
     """
 
     train: Images

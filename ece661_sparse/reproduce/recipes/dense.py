@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ChainedScheduler, LinearLR, MultiStepLR
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    LinearLR,
+    MultiStepLR,
+)
 
 from ece661_sparse.models import LeNet5, LeNet300, densenet40, resnet20, resnet56
 from ece661_sparse.reproduce.recipes.run import Run
@@ -42,19 +46,22 @@ def sgd_cosine(
     batch_size: int,
     weight_decay: float = 5e-4,
     label_smoothing: float = 0.0,
+    shift: int = 0,
+    stage: str = "dense",
 ) -> None:
     """SGD with Nesterov momentum, the learning rate falling to zero as a cosine."""
-    optimizer = torch.optim.SGD(
+    sgd = SGD(
         model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
     run.fit(
-        "dense",
+        stage,
         model,
-        optimizer,
+        sgd,
         epochs=epochs,
         batch_size=batch_size,
         loss=partial(F.cross_entropy, label_smoothing=label_smoothing),
-        scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
+        scheduler=CosineAnnealingLR(sgd, epochs),
+        shift=shift,
     )
 
 
@@ -77,16 +84,14 @@ def sgd_drops(
     warmup: int = 5,
 ) -> None:
     """SGD with momentum as Ding et al. train the dense networks of Table 2."""
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr, momentum=0.9, weight_decay=weight_decay
-    )
+    sgd = SGD(model.parameters(), lr, momentum=0.9, weight_decay=weight_decay)
     run.fit(
         "dense",
         model,
-        optimizer,
+        sgd,
         epochs=epochs,
         batch_size=batch_size,
-        scheduler=warmup_and_drops(optimizer, warmup, drops),
+        scheduler=warmup_and_drops(sgd, warmup, drops),
     )
 
 

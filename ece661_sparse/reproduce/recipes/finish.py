@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch.nn.functional as F
 from torch import nn
-from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from ece661_sparse.reproduce.recipes.dense import sgd_cosine
 from ece661_sparse.reproduce.recipes.run import Run
 from ece661_sparse.saliency import keep_zeros
 
@@ -26,7 +22,7 @@ def retrain(
     shift: int = 0,
     stage: str = "retrain",
 ) -> None:
-    """Masked retraining: SGD with Nesterov momentum, a cosine, label smoothing.
+    """Masked retraining: trained as the dense networks are, the zeros held at zero.
 
     The keyword arguments have the names that they have in the settings of the rows.
 
@@ -44,21 +40,11 @@ def retrain(
         return
     if retrain_label_smoothing is None:
         retrain_label_smoothing = label_smoothing
-    sgd = SGD(
-        model.parameters(),
-        retrain_lr,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=weight_decay,
-    )
     with keep_zeros(model):
-        run.fit(
-            stage,
-            model,
-            sgd,
-            epochs=epochs,
-            batch_size=batch_size,
-            scheduler=CosineAnnealingLR(sgd, epochs),
-            loss=partial(F.cross_entropy, label_smoothing=retrain_label_smoothing),
+        sgd_cosine(
+            *(run, model, epochs, retrain_lr, batch_size),
+            weight_decay=weight_decay,
+            label_smoothing=retrain_label_smoothing,
             shift=shift,
+            stage=stage,
         )
