@@ -89,30 +89,23 @@ def _images(
 
 
 def _count_faults(row: Row, result: dict[str, Any], model: nn.Module) -> list[str]:
-    faults = []
-    counted = {
-        "nonzero": (nonzeros(model), result["nonzero"][0]),
-        "parameters": (
-            sum(p.numel() for p in model.parameters()),
-            result["parameters"],
-        ),
-        "kernel_parameters": (
-            sparsity_report(model).total,
-            result["kernel_parameters"],
-        ),
+    found = {
+        "row": row.name,
+        "table": row.table,
+        "published": dict(row.published),
+        "nonzero": nonzeros(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "kernel_parameters": sparsity_report(model).total,
     }
-    for name, (found, claimed) in counted.items():
-        if found != claimed:
-            faults.append(f"{name}: {found:,} instead of {claimed:,}")
+    claimed = result | {"nonzero": result["nonzero"][0]}
     state = model.state_dict().items()
-    faults += [f"{name} is not finite" for name, t in state if not t.isfinite().all()]
-    identity = {"row": row.name, "table": row.table, "published": dict(row.published)}
-    faults += [
-        f"{name} is {result[name]} instead of {ours}"
-        for name, ours in identity.items()
-        if result[name] != ours
+    return [
+        f"{name}: {ours} instead of {claimed[name]}"
+        for name, ours in found.items()
+        if ours != claimed[name]
+    ] + [
+        f"{name} is not finite" for name, tensor in state if not tensor.isfinite().all()
     ]
-    return faults
 
 
 def _accuracy_faults(result: dict[str, Any], top1: float, profile: str) -> list[str]:
@@ -123,6 +116,5 @@ def _accuracy_faults(result: dict[str, Any], top1: float, profile: str) -> list[
     else:
         slack = QUICK_FOR_FULL
         wrong = top1 < claimed - slack
-    if not wrong:
-        return []
-    return [f"accuracy {top1:.2f} on the {profile} test images, claimed {claimed:.2f}"]
+    fault = f"accuracy {top1:.2f} on the {profile} test images, claimed {claimed:.2f}"
+    return [fault] if wrong else []
