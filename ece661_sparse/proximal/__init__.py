@@ -1,6 +1,6 @@
 """Part I of the lecture: proximal operators, penalties, projections, optimizers."""
 
-from .operators import (
+from ece661_sparse.proximal.operators import (
     prox_firm,
     prox_l0,
     prox_l1,
@@ -9,10 +9,20 @@ from .operators import (
     prox_q_shrinkage,
     prox_scad,
 )
-from .optim import ProximalOptimizer, regularized, weight_groups
-from .penalties import L0, L1, MCP, SCAD, Firm, L0Ball, Lq, Penalty, QShrinkage
-from .projections import project_capped_simplex, project_top_n
-from .trimmed import TrimmedL1, TrimmedL1Result, trimmed_l1
+from ece661_sparse.proximal.optim import ProximalOptimizer, regularized, weight_groups
+from ece661_sparse.proximal.penalties import (
+    L0,
+    L1,
+    MCP,
+    SCAD,
+    Firm,
+    L0Ball,
+    Lq,
+    Penalty,
+    QShrinkage,
+)
+from ece661_sparse.proximal.projections import project_capped_simplex, project_top_n
+from ece661_sparse.proximal.trimmed import TrimmedL1, TrimmedL1Result, trimmed_l1
 
 __all__ = [
     "L0",

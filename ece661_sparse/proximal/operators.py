@@ -10,37 +10,32 @@ For a penalty :math:`P` and a step :math:`\eta` every function computes
 
 entry by entry. The lecture's operators are those of :math:`\eta = 1`.
 
-**Knots.** Soft, firm and SCAD thresholding are piecewise linear. Such an operator is
-known from its knots, the places where its slope changes, and a soft threshold is the
-simplest one: its slope goes from 0 to 1 at a single knot. The others are sums of soft
-thresholds, one for every knot, weighted by the change of slope there. A firm threshold
-is a blend of two, SCAD a sum of three. The code takes these sums up to the last knot
-only. Beyond it the operator is x to the last bit: a rounding there, repeated at every
-step of a training, would pull on weights that are meant to be free.
+**Knots.** Soft, firm and SCAD thresholding are piecewise linear: sums of soft
+thresholds, one for each knot (a place where the slope changes), weighted by the change
+of slope there. The code uses these sums up to the last knot only. Beyond it the result
+is x to the last bit: a rounding error there, repeated at every step of a training,
+would pull on weights that are meant to be free.
 
 **In place.** ``out=x`` overwrites x, also when x is a parameter: an operator with `out`
 is not recorded by autograd. Without `out` all are differentiable.
 
-Entries of x are finite. Half precision is computed in float32 and rounded once.
+Below each operator stands its formula in plain torch; ``blocks.py`` applies it. Entries
+of x are finite. Half precision is computed in float32 and rounded once.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from itertools import repeat
-
-import numpy as np
 import torch
 from torch import Tensor, hardshrink
-from torch.nn import functional as F
 
 from ece661_sparse.core.arguments import check_coefficient, check_number, check_tensor
-
-Coefficient = float | Tensor
-
-softshrink: Callable[..., Tensor] = F.softshrink  # its stub does not know `out`
-Buffers = tuple[Tensor | None, Tensor | None]
-NO_BUFFERS: Buffers = (None, None)
+from ece661_sparse.proximal.blocks import (
+    LARGE,
+    Coefficient,
+    elementwise,
+    representable,
+    softshrink,
+    where_beyond,
+    widest,
+)
 
 
 def prox_l0(
@@ -66,11 +61,13 @@ def prox_l0(
         ValueError: an argument outside its range.
     """
     _check(x, lam, step, out)
-    energy = 2 * step * lam
-    if isinstance(energy, Tensor):
-        return blockwise(_hard_each, x, out, energy.sqrt())
-    threshold = energy**0.5
-    return blockwise(_hard, x, out, threshold, blocks=False)
+    threshold = (2 * step * lam) ** 0.5
+    hard = _hard if isinstance(threshold, Tensor) else hardshrink
+    return elementwise(hard, x, out, threshold)
+
+
+def _hard(x: Tensor, threshold: Tensor) -> Tensor:
+    return torch.where(x.abs() > threshold, x, 0)
 
 
 def prox_l1(
@@ -97,9 +94,12 @@ def prox_l1(
     """
     _check(x, lam, step, out)
     threshold = step * lam
-    if isinstance(threshold, Tensor):
-        return blockwise(_soft_each, x, out, threshold)
-    return blockwise(_soft, x, out, threshold, blocks=False)
+    soft = _soft if isinstance(threshold, Tensor) else softshrink
+    return elementwise(soft, x, out, threshold)
+
+
+def _soft(x: Tensor, threshold: Tensor) -> Tensor:
+    return x - x.clamp(-threshold, threshold)
 
 
 def prox_firm(
@@ -113,7 +113,7 @@ def prox_firm(
                 & \eta\lambda < |x| \le \mu \\
               x & |x| > \mu \end{cases}
 
-    It is a blend of two soft thresholds,
+    It is a sum of two soft thresholds,
     :math:`(1 + w)\,\mathrm{soft}(x, \eta\lambda) - w\,\mathrm{soft}(x, \mu)` with
     :math:`w = \eta\lambda / (\mu - \eta\lambda)`, and :func:`prox_mcp` with
     :math:`\mu = \gamma\lambda`. Source: Table I (vii).
@@ -133,7 +133,7 @@ def prox_firm(
     """
     _check(x, lam, step, out)
     check_number("mu", mu, above=max(1, step) * lam, why="above lam and step * lam")
-    return _firm(x, step * lam, mu, out)
+    return elementwise(_firm, x, out, *representable(x.dtype, step * lam, mu))
 
 
 def prox_mcp(
@@ -171,21 +171,17 @@ def prox_mcp(
     """
     _check(x, lam, step, out)
     check_number("gamma", gamma, above=max(1, step), why="above 1 and step")
-    return _firm(x, step * lam, gamma * lam, out)
+    knots = representable(x.dtype, step * lam, gamma * lam)
+    return elementwise(_firm, x, out, *knots)
 
 
-def _firm(x: Tensor, threshold: float, mu: float, out: Tensor | None) -> Tensor:
-    threshold, mu = representable(x.dtype, threshold, mu)
-    slope = mu / (mu - threshold)  # arrives at x itself at μ
-
-    def formula(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-        # Taken apart at μ, each part is exact. The blend would subtract numbers that
-        # are nearly equal when the slope is steep, and round x beyond μ.
-        large = hardshrink(x, mu, out=work[0])
-        line = softshrink(torch.sub(x, large, out=out), threshold, out=out)
-        return torch.add(large, line, alpha=slope, out=out)
-
-    return blockwise(formula, x, out)
+def _firm(x: Tensor, threshold: float, mu: float) -> Tensor:
+    # Taken apart at μ, each part is exact. The sum of soft thresholds would subtract
+    # nearly equal numbers when the slope is steep, and round x beyond μ.
+    slope = mu / (mu - threshold)  # the line reaches x at μ
+    large = hardshrink(x, mu)
+    line = softshrink(x - large, threshold)
+    return torch.add(large, line, alpha=slope)
 
 
 def prox_scad(
@@ -225,21 +221,16 @@ def prox_scad(
     _check(x, lam, step, out)
     check_number("a", a, above=max(2, 1 + step), why="above 2 and 1 + step")
     knots = representable(x.dtype, step * lam, (1 + step) * lam, a * lam)
-    threshold, knee, last = knots
-    # the change of slope at the knee, so that the line arrives at x itself at aλ
-    weight = threshold / (last - knee)
+    return elementwise(_scad, x, out, *knots)
 
-    def formula(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-        # as in _firm, taken apart at the last knot
-        large = hardshrink(x, last, out=work[0])
-        rest = torch.sub(x, large, out=out)
-        steeper = softshrink(rest, knee, out=work[1])
-        line = torch.add(
-            softshrink(rest, threshold, out=out), steeper, alpha=weight, out=out
-        )
-        return torch.add(line, large, out=out)
 
-    return blockwise(formula, x, out)
+def _scad(x: Tensor, threshold: float, knee: float, last: float) -> Tensor:
+    # Taken apart at the last knot, as in _firm.
+    weight = threshold / (last - knee)  # change of slope: the line reaches x at aλ
+    large = hardshrink(x, last)
+    rest = x - large
+    steeper = softshrink(rest, knee)
+    return torch.add(softshrink(rest, threshold), steeper, alpha=weight) + large
 
 
 def prox_lq(
@@ -276,21 +267,18 @@ def prox_lq(
     """
     _check(x, lam, step, out)
     check_number("q", q, above=0, below=1)
+    return elementwise(_lq, x, out, step * lam, q, per_core=LARGE)
 
-    def formula(x: Tensor, c: Coefficient, out: Tensor | None, work: Buffers) -> Tensor:
-        _, tau = _lq_jump(c, q)
-        if out is None or x.device.type != "cpu":
-            y = _lq_root(x.abs().clamp(min=tau), c, q)
-            return torch.where(x.abs() > tau, y.to(x.dtype).copysign(x), 0)
-        # Few entries are beyond τ: a CPU had better solve for those alone. (NumPy
-        # compares much faster.)
-        beyond = torch.abs(x, out=work[0]).numpy() > np.asarray(tau)
-        at = torch.from_numpy(beyond).nonzero().squeeze(1)
-        t = x.index_select(0, at)
-        y = _lq_root(t.abs(), c[at] if isinstance(c, Tensor) else c, q)
-        return out.zero_().index_copy_(0, at, y.to(x.dtype).copysign_(t))
 
-    return blockwise(formula, x, out, step * lam)
+def _lq(x: Tensor, c: Coefficient, q: float) -> Tensor:
+    _, tau = _lq_jump(c, q)
+    return where_beyond(tau, _lq_beyond, x, c, q)
+
+
+def _lq_beyond(x: Tensor, c: Coefficient, q: float) -> Tensor:
+    _, tau = _lq_jump(c, q)
+    y = _lq_root(x.abs().clamp(min=tau), c, q)
+    return y.to(x.dtype).copysign(x)
 
 
 def _lq_jump(c: Coefficient, q: float) -> tuple[Coefficient, Coefficient]:
@@ -300,28 +288,25 @@ def _lq_jump(c: Coefficient, q: float) -> tuple[Coefficient, Coefficient]:
 
 
 def _lq_root(t: Tensor, c: Coefficient, q: float) -> Tensor:
-    """Solve h(y) = c·q·y^(q−1) + y − t = 0 for y >= β.
-
-    The closer q is to 1, the more y is a small difference of large numbers: float64.
-    """
-    # enough for a relative error of 1e-8 in float32 and 1e-14 in float64, for every t
+    """Solve h(y) = c·q·y^(q−1) + y − t = 0 for y >= β, by Newton's method."""
+    # So many give a relative error of 1e-8 in float32 and 1e-14 in float64.
     steps = 1 + (q > 0.5) + (t.dtype == torch.float64)
-    if q > 0.5:
+    if q > 0.5:  # y is a small difference of large numbers
         t, c = widest(t), widest(c) if isinstance(c, Tensor) else c
     t = t.clamp(min=torch.finfo(t.dtype).tiny)  # y = 0 (for λ = 0) has no power q − 2
 
     def newton(y: Tensor) -> Tensor:
-        pull = c * q * y ** (q - 2)  # of the penalty at y, divided by y
+        pull = c * q * y ** (q - 2)  # slope of the penalty at y, divided by y
         return torch.addcmul(t, pull, y, value=q - 2) / (1 - (1 - q) * pull)
 
     with torch.no_grad():
-        # h is convex: its tangent at β, and so every step, ends right of the root
+        # h is convex: its tangent at β, and so every step, ends right of the root.
         beta, tau = _lq_jump(c, q)
         y = torch.minimum(t, beta + (t - tau) / (1 - q / 2))
         for _ in range(steps):
             y = newton(y)
-    # The last step is recorded by autograd. It hardly moves y, but it carries the
-    # derivative: dy/dt = 1 / h'(y), the implicit function theorem.
+    # Autograd records the last step only. It hardly moves y, but it carries the
+    # derivative of the root, dy/dt = 1 / h'(y), by the implicit function theorem.
     return newton(y)
 
 
@@ -368,20 +353,22 @@ def prox_q_shrinkage(
     if q < 1:
         limit = 1 + 1 / (1 - q)
         check_number("step", step, above=0, below=limit, why="below 1 + 1 / (1 - q)")
+    if lam == 0:
+        return prox_l1(x, 0.0, out=out)
+    return elementwise(_q_shrinkage, x, out, lam, q, step, per_core=LARGE)
 
-    def formula(x: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-        t = q_shrinkage_root(x.abs(), lam, q, step)
-        y = t - lam * (t / lam) ** (q - 1)
-        return torch.where(x.abs() > step * lam, y.copysign(x), 0)
 
-    return prox_l1(x, 0.0, out=out) if lam == 0 else blockwise(formula, x, out)
+def _q_shrinkage(x: Tensor, lam: float, q: float, step: float) -> Tensor:
+    t = q_shrinkage_root(x.abs(), lam, q, step)
+    y = t - lam * (t / lam) ** (q - 1)
+    return torch.where(x.abs() > step * lam, y.copysign(x), 0)
 
 
 def q_shrinkage_root(size: Tensor, lam: float, q: float, step: float) -> Tensor:
     """Solve F(t) = t − (1 − step)·λ^(2−q)·t^(q−1) = size for t >= λ by Newton's method.
 
-    Step 0 inverts the slide's operator, which is how the penalty gets its value.
-    Sizes below F(λ) = step·λ, which the operator sets to zero, give t = λ.
+    Step 0 inverts the slide's operator, which is how the penalty gets its value. A
+    size below F(λ) = step·λ, which the operator sets to zero, gives t = λ.
     """
     size = size.clamp(min=step * lam)
     if step == 1:
@@ -392,112 +379,18 @@ def q_shrinkage_root(size: Tensor, lam: float, q: float, step: float) -> Tensor:
         return (size + (2 - q) * pull) / (1 + (1 - q) * pull / t)
 
     with torch.no_grad():
-        # F is concave and the start left of the root for step < 1, convex and right of
-        # it for step > 1: either way the steps go in one direction.
+        # For step < 1, F is concave and the start left of the root; for step > 1 it is
+        # convex and the start right of it. Either way t moves in one direction.
         t = size.clamp(min=lam)
         tolerance = 4 * torch.finfo(t.dtype).eps
-        for _ in range(60):  # reached only where F is flat, next to the largest step
+        for _ in range(60):  # needed only near the largest step, where F is flat
             t, last = newton(t).clamp(min=lam), t
             if t.is_meta or torch.allclose(t, last, tolerance, 0, equal_nan=True):
                 break
     return newton(t)  # recorded by autograd, as in _lq_root
 
 
-def _soft(x: Tensor, t: float, out: Tensor | None, work: Buffers) -> Tensor:
-    return softshrink(x, t, out=out)
-
-
-def _hard(x: Tensor, t: float, out: Tensor | None, work: Buffers) -> Tensor:
-    return hardshrink(x, t, out=out)
-
-
-def _soft_each(x: Tensor, t: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-    # what a soft threshold takes away is x clipped to ±t
-    return torch.sub(x, torch.clamp(x, -t, t, out=work[0]), out=out)
-
-
-def _hard_each(x: Tensor, t: Tensor, out: Tensor | None, work: Buffers) -> Tensor:
-    return torch.where(x.abs() > t, x, 0)
-
-
-def widest(x: Tensor) -> Tensor:
-    """x in float64, except on Apple's GPUs, which do not have it."""
-    return x if x.device.type == "mps" else x.double()
-
-
-def representable(dtype: torch.dtype, *numbers: float) -> list[float]:
-    """Round to numbers that a tensor can hold, each larger than the one before.
-
-    Slopes computed from them fit the knots that the tensor will see.
-    """
-    kind = np.float64 if dtype == torch.float64 else np.float32
-    rounded: list[np.floating] = []
-    for number in numbers:
-        value = kind(min(number, float(np.finfo(kind).max) / 2))
-        if rounded:
-            value = max(value, np.nextafter(rounded[-1], kind(np.inf)))
-        rounded.append(value)
-    return [float(value) for value in rounded]
-
-
-def block_size(x: Tensor) -> int:
-    """Entries to handle at once.
-
-    A CPU keeps so many, and the intermediate results, in the caches of its cores: a
-    formula of several operations then costs little more than one of them.
-    """
-    return 2**18 * torch.get_num_threads() if x.device.type == "cpu" else 2**24
-
-
 def _check(x: Tensor, lam: Coefficient, step: Coefficient, out: Tensor | None) -> None:
     check_tensor("x", x, out)
     check_coefficient("lam", lam, x)
     check_coefficient("step", step, x, positive=True)
-
-
-def blockwise(
-    formula: Callable[..., Tensor],
-    x: Tensor,
-    out: Tensor | None,
-    *coefficients: Coefficient,
-    blocks: bool = True,
-) -> Tensor:
-    """Apply an elementwise formula to x, and to coefficients that broadcast to it.
-
-    The formula gets a block of x, the coefficients, the block `out` to write to, which
-    may be that of x, and two buffers. It returns `out` or a new tensor. When autograd
-    records, it gets all of x at once, and None for what it must not write to.
-    """
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    coefficients = tuple(
-        c.expand(x.shape).to(dtype) if isinstance(c, Tensor) else c
-        for c in coefficients
-    )
-    tensors = [t for t in (x, *coefficients) if isinstance(t, Tensor)]
-    recorded = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    if out is None and recorded:
-        return formula(x.to(dtype), *coefficients, None, NO_BUFFERS).to(x.dtype)
-    with torch.no_grad():
-        out = torch.empty_like(x) if out is None else out
-        if not (x.is_contiguous() and out.is_contiguous()):
-            copy = x.clone(memory_format=torch.contiguous_format)
-            return out.copy_(
-                blockwise(formula, copy, copy, *coefficients, blocks=blocks)
-            )
-        if not blocks and x.dtype == dtype:
-            return formula(x, *coefficients, out, NO_BUFFERS)
-        size = block_size(x)
-        work = x.new_empty((2, min(size, x.numel())), dtype=dtype).unbind()
-        columns = (
-            t.reshape(-1).split(size) if isinstance(t, Tensor) else repeat(t)
-            for t in (x, out, *coefficients)
-        )
-        for source, target, *block in zip(*columns, strict=False):
-            wide = source.to(dtype)  # a copy if x is half precision
-            if len(wide) < len(work[0]):
-                work = tuple(buffer[: len(wide)] for buffer in work)
-            place = target if target.dtype == dtype else wide
-            result = formula(wide, *block, place, work)
-            if result is not target:
-                target.copy_(result)
-        return out

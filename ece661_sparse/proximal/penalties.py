@@ -11,8 +11,6 @@ subgradient method differentiates, `prox` is what a proximal method calls:
 >>> w = penalty.prox(w - step * grad, step)   # proximal gradient
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +20,8 @@ import torch
 from torch import Tensor
 
 from ece661_sparse.core.arguments import check_count, check_number
-
-from . import operators
-from .projections import project_top_n
+from ece661_sparse.proximal import operators
+from ece661_sparse.proximal.projections import project_top_n
 
 Step = float | Sequence[float | Tensor]
 
@@ -33,10 +30,10 @@ class Penalty(ABC):
     """What every penalty can do; a new one needs `value` and `prox`.
 
     Attributes:
-        elementwise_steps: whether `prox` is right for every step, also one that differs
-            from entry to entry (Adam's).
-        shared_budget: whether the tensors of a parameter group share something, so
-            that all of them count, also those that took no step.
+        elementwise_steps: whether `prox` is right for steps of any size, also for a
+            tensor with a step for each entry (Adam's).
+        shared_budget: whether the tensors of a parameter group share a budget, so that
+            all of them count, also those that took no step.
     """
 
     elementwise_steps: ClassVar[bool] = False
@@ -64,8 +61,8 @@ class Penalty(ABC):
 
         Args:
             tensors: parameters, overwritten.
-            step: the step taken, or a number or a tensor of steps for each parameter;
-                with a shared budget 0 for one that took none.
+            step: the step taken: a number for all, or for each parameter a number or
+                a tensor; 0 for a parameter of a shared budget that took none.
             state: what the penalty remembers between steps.
         """
         steps = step if isinstance(step, Sequence) else [step] * len(tensors)
@@ -77,7 +74,7 @@ class Penalty(ABC):
 class L0(Penalty):
     r"""Count of non-zeros, :math:`P(x) = \lambda\,[x \ne 0]`.
 
-    Its derivative is zero wherever there is one: a subgradient method does not feel it.
+    Its derivative is zero wherever it exists, so a subgradient method ignores it.
     """
 
     lam: float
@@ -128,7 +125,7 @@ class Lq(Penalty):
         check_number("q", self.q, above=0, below=1)
 
     def value(self, x: Tensor) -> Tensor:
-        # zeros take a detour around the infinite derivative of the power
+        # The power is taken of 1 in the place of 0, where its derivative is infinite.
         nonzero = x != 0
         size = torch.where(nonzero, x.abs(), 1)
         return torch.where(nonzero, self.lam * size**self.q, 0)
@@ -142,7 +139,7 @@ class Lq(Penalty):
 class QShrinkage(Penalty):
     r"""The penalty that q-shrinkage implies, :math:`q \le 1`. Source: Table I (iv).
 
-    The table says N/A: there is no closed form in x. With the root
+    The table says N/A, since there is no closed form in x. With the root
     :math:`t \ge \lambda` of :math:`t - \lambda^{2-q} t^{q-1} = |x|` and
     :math:`\ell = \ln(t/\lambda)`, integrating :math:`P'(|x|) = t - |x|` gives
 

@@ -3,15 +3,13 @@ r"""Projections: the proximal operators of indicator functions.
 Slides: "Special case: ℓ0 as indicator function" (the projection step of iterative
 pruning) and "Optimization of Trimmed ℓ1" (the projection of the gate variable w).
 
-Each has one unknown number, a magnitude to cut at or a shift ν. A sample of the entries
-tells nearly where it is; then one or a few passes over all entries make it exact.
+Each has one unknown number: the magnitude from which on entries stay, or the shift ν. A
+sample of the entries gives bounds or a start for it; then one or a few passes over all
+entries make it exact.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import cast, overload
 
 import numpy as np
@@ -19,13 +17,18 @@ import torch
 from torch import Tensor, hardshrink
 
 from ece661_sparse.core.arguments import check_count, check_number, check_tensor
+from ece661_sparse.proximal.blocks import (
+    LARGE,
+    block_size,
+    elementwise,
+    representable,
+    widest,
+)
 
-from .operators import Buffers, block_size, blockwise, representable, widest
-
-STRIDE = 61  # of a sample; odd: does not fall in step with the rows of a tensor
-SMALL = 2**17  # nothing to gain from a sample of fewer entries, nor from float32
-BLOCK = 2**17  # entries to look at in one go
-LANES = 64  # neighbours that take turns, see _clip
+STRIDE = 61  # of a sample; odd, so that it does not fall into step with a tensor's rows
+SMALL = 2**17  # up to here a sample saves nothing, and float64 costs nothing
+BLOCK = 2**17  # entries that are ranked at once
+LANES = 64  # neighbours that share the remainder of ν, see _clip
 
 
 @overload
@@ -103,16 +106,13 @@ def _top_masks(tensors: list[Tensor], n: int) -> list[Tensor]:
 
 
 def _cut(tensors: list[Tensor], n: int, outs: Sequence[Tensor | None]) -> list[Tensor]:
-    """Zero what is below the n-th largest magnitude, and the last of those equal to it.
-
-    A hard threshold just below that magnitude, then the surplus of equal ones.
-    """
+    """Zero what is below the n-th largest magnitude, then the surplus equal to it."""
     wide = any(tensor.dtype == torch.float64 for tensor in tensors)
     dtype = torch.float64 if wide else torch.float32
     threshold, places, ties = _nth_largest(tensors, n, dtype)
     with torch.no_grad():
         results = [
-            blockwise(partial(_keep_from, threshold), tensor, out, blocks=False)
+            elementwise(hardshrink, tensor, out, _just_below(threshold, tensor.dtype))
             for tensor, out in zip(tensors, outs, strict=True)
         ]
         if places >= sum(ties):
@@ -131,24 +131,26 @@ def _cut(tensors: list[Tensor], n: int, outs: Sequence[Tensor | None]) -> list[T
     return results
 
 
-def _keep_from(
-    threshold: np.floating, x: Tensor, out: Tensor | None, _: Buffers
-) -> Tensor:
-    """Zero the magnitudes below the threshold, which may have more digits than x."""
-    below = torch.tensor(threshold.item(), dtype=x.dtype)
-    if below.item() >= threshold:  # a hard threshold keeps only what is above it
+def _just_below(threshold: np.floating, dtype: torch.dtype) -> float:
+    """The largest number of that dtype below the threshold, which may be a wider one.
+
+    A hard threshold zeroes what equals it; this one keeps the n-th largest.
+    """
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    below = torch.tensor(threshold.item(), dtype=kind)
+    if below.item() >= threshold:
         below = below.nextafter(torch.zeros_like(below))
-    return hardshrink(x, below.item(), out=out)
+    return below.item()
 
 
 def _nth_largest(
     tensors: list[Tensor], n: int, dtype: torch.dtype
 ) -> tuple[np.floating, int, list[int]]:
-    """The n-th largest magnitude, the places for those equal to it, their number.
+    """The n-th largest magnitude, how many equal to it stay, and how many there are.
 
-    The number is given for each block. Only magnitudes near the one we look for are
-    gathered and partitioned, never zeros: a partition is slow when most entries are
-    equal. The result is zero when nothing has to go.
+    The last is a number for each block. Only magnitudes near the one we look for are
+    gathered and partitioned, and never zeros: a partition is slow when most entries are
+    equal. When no non-zero entry has to go, the result is zero.
     """
     guess = _guess(tensors, n, dtype)
     zero, infinity = guess[0].dtype.type(0), guess[0].dtype.type(np.inf)
@@ -160,7 +162,7 @@ def _nth_largest(
                 size = _magnitudes(block, dtype)
                 over = size > high
                 above += int(np.count_nonzero(over))
-                # what is neither above nor below; so is a NaN
+                # neither above nor below: near, or a NaN
                 parts.append(size[~(over | (size < max(low, smallest)))])
         near, rank = np.concatenate(parts), n - above
         if np.isnan(near).any():
@@ -188,6 +190,7 @@ def _guess(
     sample = np.sort(np.concatenate([_magnitudes(part, dtype) for part in parts]))
     share = n / total
     middle = (1 - share) * len(sample)
+    # five standard deviations of the rank in a random sample, and five places
     margin = 5 * (len(sample) * share * (1 - share)) ** 0.5 + 5
     low, high = int(middle - margin), int(middle + margin)
     bounded = np.concatenate([[0], sample, [np.inf]]).astype(sample.dtype)
@@ -225,7 +228,7 @@ def project_capped_simplex(
     low, high = _bounds(flat)
     nu = 0.0 if z.is_meta else _shift(flat, total, low - 1, high)[0]
     if z.is_meta or (out is None and torch.is_grad_enabled() and z.requires_grad):
-        # a last Newton step on ν, recorded by autograd, carries the derivative of ν
+        # A last Newton step on ν, recorded by autograd, carries the derivative of ν.
         w = z - nu
         inside = ((w > 0) & (w < 1)).sum().clamp(min=1)
         w = (w - (w.clamp(0, 1).sum() - total) / inside).clamp(0, 1)
@@ -239,6 +242,7 @@ def project_capped_simplex(
 
 
 def _bounds(z: Tensor) -> tuple[float, float]:
+    """The smallest and the largest entry."""
     if z.is_meta or len(z) == 0:
         return 0.0, 0.0
     low, high = (bound.item() for bound in z.aminmax())
@@ -248,10 +252,10 @@ def _bounds(z: Tensor) -> tuple[float, float]:
 
 
 def _shift(z: Tensor, total: float, low: float, high: float) -> tuple[float, float]:
-    """Solve Σ clip(z − ν, 0, 1) = total; also how fast the sum falls there.
+    """Solve Σ clip(z − ν, 0, 1) = total for ν; also how fast the sum falls there.
 
-    A secant method inside the bracket from low, where the sum is p, to high, where it
-    is 0. It starts at the solution for a sample.
+    The secant method, started at the solution for a sample. A step that leaves the
+    bracket is replaced by bisection: at ``low`` the sum is p, at ``high`` it is 0.
     """
     p = len(z)
     if total in (0, p):
@@ -265,10 +269,7 @@ def _shift(z: Tensor, total: float, low: float, high: float) -> tuple[float, flo
     tolerance = total * max(torch.finfo(z.dtype).eps / 128, 1e-14)
     excess = _clipped_sum(z, nu) - total
     while abs(excess) > tolerance:
-        if excess > 0:
-            low = nu
-        else:
-            high = nu
+        low, high = (nu, high) if excess > 0 else (low, nu)
         last, last_excess = nu, excess
         nu = last + excess / slope if slope > 0 else math.nan
         if nu == last:
@@ -283,28 +284,30 @@ def _shift(z: Tensor, total: float, low: float, high: float) -> tuple[float, flo
 
 
 def _clipped_sum(z: Tensor, nu: float) -> float:
-    """Σ clip(z − ν, 0, 1) in float64."""
+    """Σ clip(z − ν, 0, 1), in float64."""
+    size = block_size(z, LARGE)
     total = widest(z.new_zeros(()))
-    wide = total.new_empty(min(block_size(z), len(z)))
-    for block in z.split(block_size(z)):
+    wide = total.new_empty(min(size, len(z)))
+    for block in z.split(size):
         w = wide[: len(block)].copy_(block)
         total += w.sub_(nu).clamp_(0, 1).sum()
     return total.item()
 
 
 def _clip(z: Tensor, nu: float, out: Tensor, largest: float) -> None:
-    """Write clip(z − ν, 0, 1).
+    """Write clip(z − ν, 0, 1) so that rounding ν does not move the sum.
 
-    A rounded ν would shift all entries the same way, and their sum by more than its
-    tolerance. So what rounding leaves of ν is subtracted in units of the spacing of
-    the largest w, and neighbours take turns in getting one unit more or less.
+    A rounded ν would shift all entries the same way. So ν is split into a number that
+    z's dtype holds and a remainder, and the remainder into units of the spacing of the
+    largest w. Of every 64 neighbours, some subtract one unit more than the others, so
+    many that their mean is ν.
     """
     reach = min(1.0, max(largest - nu, 1e-30))
     unit = torch.finfo(z.dtype).eps / 2 * 2 ** math.ceil(math.log2(reach))
     (near,) = representable(z.dtype, nu // unit * unit)
     units, rest = divmod((nu - near) / unit, 1)
     lanes = torch.arange(LANES, device=z.device) < round(rest * LANES)
-    size = block_size(z)
+    size = block_size(z, LARGE)
     fine = ((lanes + units) * unit).to(z.dtype).repeat(min(size, len(z)) // LANES + 1)
     for block, w in zip(z.split(size), out.split(size), strict=True):
         torch.sub(block, near, out=w).sub_(fine[: len(w)]).clamp_(0, 1)

@@ -35,8 +35,8 @@ class TrimmedL1(Penalty):
 
     In a :class:`~ece661_sparse.proximal.optim.ProximalOptimizer`, one parameter group
     with all layers makes ``h`` a global budget, one group per layer makes it the
-    layer's. ``w`` starts at :math:`(p-h)/p`, anew if layers of the group are frozen or
-    freed, and is saved by ``state_dict``.
+    layer's. ``w`` starts at :math:`(p-h)/p`, again when a layer of the group is frozen
+    or unfrozen, and is saved by ``state_dict``.
 
     Without gates, :meth:`value` and :meth:`prox` are those of the penalty minimised
     over ``w``: zero on the ``h`` largest entries, :math:`\lambda|x|` on the rest.
@@ -150,7 +150,7 @@ def trimmed_l1(
     r"""Algorithm 1: block coordinate descent for a problem with one vector.
 
     Both lines lower the objective if :math:`\eta \le 1/\mathrm{Lip}(\nabla L)`, for
-    any :math:`\tau`. The loop ends early when both iterates stand still, to
+    any :math:`\tau`. The loop ends early when neither iterate moves by more than
     rounding.
 
     Args:
@@ -181,6 +181,6 @@ def trimmed_l1(
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Equal to rounding."""
+    """Whether two iterates are equal but for rounding."""
     eps = torch.finfo(a.dtype).eps
     return torch.allclose(a, b, rtol=eps, atol=eps)
