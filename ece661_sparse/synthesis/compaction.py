@@ -1,14 +1,9 @@
 r"""From zeros to a smaller network: dead units, channels and inputs are taken out.
 
 A zero in a dense tensor is multiplied like any other number. Time is saved by what is
-no longer there, and in a chain of layers two kinds of unit can go:
-
-- one without incoming weights is a constant, :math:`c = \sigma(b)`, for every input:
-  the next layer's bias takes it over, :math:`b' \leftarrow b' + W'_{:,j}\, c`;
-- one that the next layer does not read, :math:`W'_{:,j} = 0`.
-
-Zeros scattered in the tensors that remain save nothing in a dense product: see the
-book's chapter "From zeros to speed" for what is left of a pruning ratio.
+no longer there: in a chain of layers, by the dead units of ``dead_units.py``. Zeros
+scattered in the tensors that remain save nothing in a dense product: see the book's
+chapter "From zeros to speed" for what is left of a pruning ratio.
 """
 
 from collections.abc import Iterator
@@ -23,10 +18,19 @@ from torch import Tensor, nn
 from torch.nn.utils import fusion
 from torch.nn.utils.parametrize import is_parametrized
 
-Layer = nn.Linear | nn.Conv2d
+from ece661_sparse.synthesis.dead_units import (
+    Layer,
+    absorb,
+    bias_of,
+    constants,
+    per_input,
+    read_units,
+)
+
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid)  # elementwise and increasing
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+KNOWN = (*ACTIVATIONS, *POOLS, *NORMS, nn.Linear, nn.Conv2d)
 FUNCTIONS: dict[Any, type[nn.Module]] = {
     F.relu: nn.ReLU,
     torch.relu: nn.ReLU,
@@ -42,8 +46,8 @@ FUNCTIONS: dict[Any, type[nn.Module]] = {
     "flatten": nn.Flatten,
     F.dropout: nn.Identity,
 }
-GATHER = 32  # multiply-adds in the time that moving one number takes, about
-NARROW = 4  # input channels up to which a convolution costs less than its pooling
+GATHER = 32  # multiply-adds that take about as long as picking one input
+NARROW = 4  # up to so many input channels, pooling costs more than the convolution
 
 
 class Maxout(nn.Module):
@@ -113,7 +117,7 @@ def compact(model: nn.Module) -> nn.Sequential:
         _drop_unread(layers)
         chain = list(_picked(chain))
         chain = list(_pooled_by_stride(chain))
-    result = nn.Sequential(*chain).eval()
+    result = nn.Sequential(*chain).eval().requires_grad_()
     return result.to(memory_format=torch.channels_last)
 
 
@@ -121,7 +125,7 @@ def compact(model: nn.Module) -> nn.Sequential:
 
 
 def _chain(model: nn.Module) -> list[nn.Module]:
-    """The modules of the model in the order of its computation, copied."""
+    """Copies of the model's modules, in the order of its computation."""
     try:
         traced = torch.fx.symbolic_trace(model)
     except Exception as error:
@@ -131,7 +135,7 @@ def _chain(model: nn.Module) -> list[nn.Module]:
         ) from error
     source, *nodes, output = traced.graph.nodes
     for before, node in pairwise([source, *nodes, output]):
-        # Alone in what it reads, and alone in reading it.
+        # It reads the step before and nothing else, and nobody else reads that one.
         if node.all_input_nodes != [before] or len(before.users) != 1:
             raise ValueError(
                 f"{type(model).__name__} is not a chain: {node} reads "
@@ -141,6 +145,7 @@ def _chain(model: nn.Module) -> list[nn.Module]:
 
 
 def _module(traced: torch.fx.GraphModule, node: torch.fx.Node) -> nn.Module:
+    """What one step of the traced model does, as a module of its own."""
     if node.op == "call_module":
         module = traced.get_submodule(str(node.target))
     else:
@@ -156,13 +161,12 @@ def _module(traced: torch.fx.GraphModule, node: torch.fx.Node) -> nn.Module:
         module = ours(*args, **kwargs)
     if is_parametrized(module):
         raise ValueError(f"{node} has parametrized weights: bake(model) first")
-    known = (*ACTIVATIONS, *POOLS, *NORMS, nn.Linear, nn.Conv2d)
     if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Identity):
         return nn.Identity()
     if isinstance(module, nn.Flatten):
         if (module.start_dim, module.end_dim) != (1, -1):
             raise ValueError(f"{node} must flatten from dimension 1 on, got {module}")
-    elif not isinstance(module, known):
+    elif not isinstance(module, KNOWN):
         raise ValueError(f"compact does not know {type(module).__name__} ({node})")
     elif isinstance(module, nn.Conv2d) and module.groups != 1:
         raise ValueError(f"{node} has groups={module.groups}, compact needs 1")
@@ -198,37 +202,25 @@ def _fold_constants(chain: list[nn.Module]) -> None:
     for module in chain:
         if isinstance(module, Layer):
             if value is not None:
-                _absorb(module, value)
-            bias = _bias(module)
-            value = bias.where(~module.weight.flatten(1).any(1), torch.nan)
+                absorb(module, value)
+            value = constants(module)
         elif value is not None and isinstance(module, ACTIVATIONS):
             value = module(value)
-        elif value is not None and _changes_constants(module):
-            value = value.where(value == 0, torch.nan)
-
-
-def _absorb(layer: Layer, value: Tensor) -> None:
-    """What constant inputs add goes into the bias, and their weights go."""
-    value = _spread(value, layer)
-    if _changes_constants(layer):  # not constant at the border, except for zero
-        value = value.where(value == 0, torch.nan)
-    constant = ~value.isnan()
-    columns = layer.weight.flatten(2).sum(2) if layer.weight.ndim > 2 else layer.weight
-    layer.bias = nn.Parameter(_bias(layer) + columns @ value.nan_to_num(0))
-    layer.weight[:, constant] = 0
+        elif value is not None and isinstance(module, nn.AvgPool2d):
+            padded = module.padding not in (0, (0, 0))
+            if padded or module.divisor_override is not None:
+                value = value.where(value == 0, torch.nan)
 
 
 def _drop_unread(layers: list[Layer]) -> None:
     """Keep the units that the next layer reads, from the last layer to the first."""
     for layer, after in reversed(list(pairwise(layers))):
-        read = after.weight.transpose(0, 1).flatten(1).any(1)
-        positions = len(read) // len(layer.weight)
-        keep = read.view(-1, positions).any(1)
+        keep = read_units(layer, after)
         if not keep.any():
             keep[0] = True
-        _set_weight(after, after.weight[:, keep.repeat_interleave(positions)])
+        _set_weight(after, after.weight[:, per_input(keep, after)])
         _set_weight(layer, layer.weight[keep])
-        layer.bias = nn.Parameter(_bias(layer)[keep])
+        layer.bias = nn.Parameter(bias_of(layer)[keep])
 
 
 def _set_weight(layer: Layer, weight: Tensor) -> None:
@@ -239,31 +231,11 @@ def _set_weight(layer: Layer, weight: Tensor) -> None:
         layer.out_channels, layer.in_channels = weight.shape[:2]
 
 
-def _bias(layer: Layer) -> Tensor:
-    return (
-        layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
-    )
-
-
-def _spread(per_unit: Tensor, after: Layer) -> Tensor:
-    """One entry a unit to one for each input of the next layer: maps are flattened."""
-    return per_unit.repeat_interleave(after.weight.shape[1] // len(per_unit))
-
-
-def _changes_constants(module: nn.Module) -> bool:
-    """Whether a constant other than zero may come out of it as something else."""
-    if isinstance(module, nn.Conv2d):
-        return module.padding not in ("valid", (0, 0))
-    if isinstance(module, nn.AvgPool2d):
-        return module.padding not in (0, (0, 0)) or module.divisor_override is not None
-    return False
-
-
 # --- what is faster --------------------------------------------------------------
 
 
 def _picked(chain: list[nn.Module]) -> Iterator[nn.Module]:
-    """Where a dense layer leaves many inputs unread, pick the others first."""
+    """Where a dense layer leaves many inputs unread, pick those that it reads."""
     for module in chain:
         if isinstance(module, nn.Linear):
             read = module.weight.any(0)
@@ -277,13 +249,14 @@ def _picked(chain: list[nn.Module]) -> Iterator[nn.Module]:
 def _pooled_by_stride(chain: list[nn.Module]) -> Iterator[nn.Module]:
     r"""Pool by convolving with stride 2, once for each of the four positions.
 
-    :math:`\max_{d \in \{0,1\}^2} (w * x)_{2i+d}`: pushed by :math:`d` in a kernel
-    wider by one, the four kernels are one convolution with stride 2. This writes and
-    reads the maps once, which is most of the time where they are made from few inputs.
+    :math:`\max_{d \in \{0,1\}^2} (w * x)_{2i+d}`: with the kernel shifted by :math:`d`
+    inside one that is larger by 1, the four positions are channels of one convolution
+    with stride 2. Its maps are written and read once; where they are made from few
+    inputs, that takes most of the time.
     """
     queue = list(chain)
     for i, (one, two) in enumerate(pairwise(chain)):
-        # increasing functions and maxima may swap, and pooled maps are smaller
+        # Increasing functions and maxima may swap, and pooled maps are smaller.
         if isinstance(one, ACTIVATIONS) and isinstance(two, nn.MaxPool2d):
             queue[i], queue[i + 1] = two, one
     while queue:
@@ -310,8 +283,9 @@ def _cheaper_by_stride(conv: nn.Module, pool: nn.Module) -> bool:
 
 
 def _strided(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution at the four positions of every 2x2 window, one after another."""
     weight = conv.weight
-    pushed = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]
+    shifted = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)]
     wide = nn.Conv2d(
         conv.in_channels,
         4 * conv.out_channels,
@@ -321,6 +295,6 @@ def _strided(conv: nn.Conv2d) -> nn.Conv2d:
         device=weight.device,
         dtype=weight.dtype,
     )
-    wide.weight = nn.Parameter(torch.cat(pushed))
-    wide.bias = nn.Parameter(_bias(conv).repeat(4))
+    wide.weight = nn.Parameter(torch.cat(shifted))
+    wide.bias = nn.Parameter(bias_of(conv).repeat(4))
     return wide

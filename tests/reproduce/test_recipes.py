@@ -6,10 +6,11 @@ from interrupted import short
 from tiny_rows import UntrainedBase
 
 from ece661_sparse.dynamic import GatedResidualBlock
+from ece661_sparse.models import LeNet5
 from ece661_sparse.proximal import L1, L0Ball, QShrinkage
 from ece661_sparse.reproduce import load_table
 from ece661_sparse.reproduce.engine import run as run_module
-from ece661_sparse.reproduce.recipes import dynamic, finish, saliency
+from ece661_sparse.reproduce.recipes import dynamic, finish, gates, saliency
 from ece661_sparse.reproduce.recipes.proximal import PENALTIES, proximal
 from ece661_sparse.saliency import kernels
 from ece661_sparse.training import Images, nonzeros, set_seed
@@ -135,3 +136,14 @@ def test_channel_gating_has_two_networks_of_one_shape(tmp_path):
     assert found["always_on"] + found["never_on"] + found["conditional"] == 80
     mean = (1 - found["saved"]) * found["full_flops"]
     assert found["least_flops"] <= mean <= found["most_flops"]
+
+
+def test_the_architecture_counts_maps_and_inputs():
+    model = LeNet5()
+    layers = [model.conv1, model.conv2, model.fc1, model.fc2]
+    assert gates.architecture(layers) == [20, 50, 800, 500]
+    with torch.no_grad():
+        model.conv2.weight[:3] = 0
+        model.fc1.weight[:, :5] = 0
+        model.fc1.weight[0] = 0  # a row is no input
+    assert gates.architecture(layers) == [20, 47, 795, 500]

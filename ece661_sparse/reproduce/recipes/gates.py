@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -33,8 +32,8 @@ from ece661_sparse.gates import (
 )
 from ece661_sparse.reproduce.recipes.finish import retrain
 from ece661_sparse.reproduce.recipes.run import Outcome, Run
+from ece661_sparse.synthesis.dead_units import Layer, cut_dead_ends
 
-Layer = nn.Linear | nn.Conv2d
 KINDS = {"hard_concrete": HardConcrete, "bernoulli": Bernoulli}
 
 
@@ -111,42 +110,12 @@ def hard_concrete(
     )
 
 
-@torch.no_grad()
-def cut_dead_ends(layers: Sequence[Layer]) -> None:
-    """Set weights to zero that no longer matter, in place; outputs stay as they are.
-
-    - A convolution's channel without weights is a constant, its bias: what the next
-      layer does with it goes into the next layer's bias. Right without padding and
-      with nothing but pooling in between, as in LeNet-5.
-    - A unit that the next layer does not read needs no weights.
-
-    Args:
-        layers: dense and convolutional layers, in the order of the network.
-    """
-    for layer, after in pairwise(layers):
-        if isinstance(layer, nn.Conv2d):
-            silent = _spread(layer.weight.flatten(1).any(1).logical_not(), after)
-            assert layer.bias is not None and after.bias is not None
-            constant = _spread(layer.bias, after) * silent
-            columns = after.weight.reshape(*after.weight.shape[:2], -1).sum(2)
-            after.bias += columns @ constant
-            after.weight[:, silent] = 0
-    for layer, after in reversed(list(pairwise(layers))):
-        read = after.weight.transpose(0, 1).flatten(1).any(1)
-        layer.weight[~read.view(len(layer.weight), -1).any(1)] = 0
-
-
 def architecture(layers: Sequence[Layer]) -> list[int]:
     """As the paper counts: maps of convolutions, inputs of dense layers, in use."""
     return [
         int(layer.weight.flatten(1).any(int(isinstance(layer, nn.Conv2d))).sum())
         for layer in layers
     ]
-
-
-def _spread(per_unit: Tensor, after: Layer) -> Tensor:
-    """One entry a unit to one for each input of the next layer: maps are flattened."""
-    return per_unit.repeat_interleave(after.weight.shape[1] // len(per_unit))
 
 
 def continuous_sparsification(
