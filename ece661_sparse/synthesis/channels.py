@@ -2,9 +2,9 @@ r"""Channels taken out of a network with shortcuts, which ``compact`` refuses.
 
 In a residual network :math:`y = F(x) + s(x)` a channel of :math:`y` belongs to every
 layer that adds to it or reads it: it can go from all of them, or from none. Which
-layers hang together is found by torch-pruning's dependency graph (Fang et al.,
-"DepGraph: Towards any structural pruning", CVPR 2023); what is asked here is only
-whether a channel may go without a trace.
+layers are coupled is found by torch-pruning's dependency graph (Fang et al., "DepGraph:
+Towards any structural pruning", CVPR 2023). This module decides which channels can go
+without changing the outputs.
 """
 
 from copy import deepcopy
@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def cut_channels(model: Model, example: Tensor) -> Model:
     r"""The same network, in evaluation mode, without channels that do not matter.
 
-    A channel goes, with all that is coupled to it, when everything that produces it
+    A channel goes, from all layers coupled by it, when everything that produces it
     gives zeros (batch normalisation with :math:`\gamma = \beta = 0`, or without a
     normalisation a convolution with zero weights and bias), or when every layer that
     reads it has zero weights there. One channel of each group stays, and so does a
@@ -75,9 +75,9 @@ def cut_channels(model: Model, example: Tensor) -> Model:
 
 
 def _outputs(model: nn.Module, example: Tensor) -> list[Any]:
-    """Of a normal input; integers, which may be positions, are taken as they are."""
+    """Outputs of a random normal input; an input of integers is taken as it is."""
     x = example.clone()
-    if x.is_floating_point():  # the global generators stay as they are
+    if x.is_floating_point():  # with a generator of its own: the global one stays
         x.normal_(generator=torch.Generator(x.device).manual_seed(0))
     return tree_leaves(model(x))
 
@@ -98,7 +98,8 @@ def _close(ours: Any, theirs: Any) -> bool:
 def _useless(group: Any) -> bool:
     """Whether one channel, in all the layers it belongs to, adds nothing."""
     readers: list[tuple[Any, list[int]]] = []
-    makers, norms = readers.copy(), readers.copy()
+    makers: list[tuple[Any, list[int]]] = []
+    norms: list[tuple[Any, list[int]]] = []
     for dep, idxs in group:
         module = dep.target.module
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -109,12 +110,12 @@ def _useless(group: Any) -> bool:
         elif not isinstance(module, nn.Module) or any(
             True for _ in module.parameters()
         ):
-            return False  # what it makes of a channel is not known here
+            return False  # not known here: what it makes of a channel
     if not readers:  # an output of the network
         return False
     if not any(module.weight[:, idxs].any() for module, idxs in readers):
         return True
-    # normalisation gives zeros whatever comes in, if each maker has one
+    # If each maker has a normalisation, that alone decides what comes out.
     sources = norms if len(norms) >= len(makers) else norms + makers
     return all(_zero(module, idxs) for module, idxs in sources)
 

@@ -1,27 +1,14 @@
 """A compact model leaves PyTorch: torch.export, and onnxruntime's own predictions."""
 
 import warnings
-from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
+from test_compact import committed
 
-from ece661_sparse.models import LeNet5, LeNet300, resnet20
+from ece661_sparse.models import resnet20
 from ece661_sparse.synthesis import compact, cut_channels
-from ece661_sparse.training import load_mnist, load_sparse
-
-TABLE1 = Path(__file__).parents[2] / "book" / "results" / "table1"
-ROWS = {"gsm-lenet5-300x": LeNet5, "gsm-lenet300-60x": LeNet300}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_mnist("quick").test.x
-
-
-def committed(row):
-    return load_sparse(TABLE1 / f"{row}.safetensors", ROWS[row]()).eval()
 
 
 def exported(model, x):
@@ -40,7 +27,7 @@ def test_export(digits, tmp_path):
         assert torch.allclose(loaded(x), small(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ["gsm-lenet5-300x", "gsm-lenet300-60x"])
 def test_onnxruntime_predicts_the_same(row, digits, tmp_path):
     model = committed(row)
     check_onnx(compact(model), model, digits, tmp_path / "model.onnx")
