@@ -1,5 +1,7 @@
 """Projections against every subset, sorting, scipy's solvers and their conditions."""
 
+import math
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -165,15 +167,17 @@ def test_top_n_refuses_counts(n):
         project_top_n(torch.ones(6), n)
 
 
-@pytest.mark.parametrize("n", [1, 500, 999])
-@pytest.mark.parametrize("size", [1000, SIZE])
-def test_top_n_refuses_nan(n, size):
-    x = noise(size)
+@pytest.mark.parametrize("size", [3, 1000, SIZE])
+@pytest.mark.parametrize("share", [0, 1e-3, 0.5, 0.999])
+def test_top_n_refuses_nan_on_every_path(share, size):
+    x, n = noise(size), math.ceil(share * size)
     x[size // 2 + 1] = float("nan")
     before = x.clone()
     with pytest.raises(ValueError, match="x must not contain NaN"):
         project_top_n(x, n, out=x)
     assert torch.equal(x.nan_to_num(9), before.nan_to_num(9))  # nothing half done
+    with pytest.raises(ValueError, match="x must not contain NaN"):
+        project_top_n(x.requires_grad_(), n)
 
 
 def test_top_n_refuses_tensors():
@@ -181,7 +185,7 @@ def test_top_n_refuses_tensors():
         project_top_n(torch.arange(3), 1)
     with pytest.raises(ValueError, match="out must have the shape, dtype and device"):
         project_top_n(torch.ones(3), 1, out=torch.ones(4))
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"zip\(\) argument 2 is shorter"):
         project_top_n([torch.ones(3)], 1, out=[])
 
 
@@ -189,13 +193,12 @@ def test_top_n_refuses_tensors():
 
 
 def by_bisection(z, total):
-    """The oracle: two hundred halvings in float64, over all entries each time."""
+    """The oracle: halving in float64 until ν stands still, over all entries."""
     z = z.double()
-    low, high = z.min() - 1, z.max()
-    for _ in range(200):
-        nu = (low + high) / 2
-        low, high = (nu, high) if (z - nu).clamp(0, 1).sum() > total else (low, nu)
-    return (z - (low + high) / 2).clamp(0, 1)
+    low, high = (z.min() - 1).item(), z.max().item()
+    while low < (nu := (low + high) / 2) < high:
+        low, high = (nu, high) if (z - nu).clamp_(0, 1).sum() > total else (low, nu)
+    return (z - nu).clamp(0, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -236,6 +239,7 @@ def test_optimality_conditions(values, share):
     assert highest <= lowest + 1e-12  # moving weight to another entry cannot help
 
 
+@cache
 def gates(size, dtype):
     z = noise(size, dtype=dtype)
     return {
@@ -257,7 +261,7 @@ def gates(size, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 @pytest.mark.parametrize("size", [1, 7, 1000, SIZE])
 def test_capped_simplex_against_bisection(name, share, dtype, size):
-    z, total = gates(size, dtype)[name], share * size
+    z, total = gates(size, dtype)[name].clone(), share * size
     w = project_capped_simplex(z, total)
     expected = by_bisection(z, total)
     # sums of p numbers as large as z are rounded, and float32 subtracts in float64
@@ -343,16 +347,7 @@ def test_capped_simplex_refuses_entries(bad):
         project_capped_simplex(torch.ones(3), 1, out=torch.ones(3).double())
 
 
-# --- at full size, for parameters, and NaN on every path --------------------------
-
-
-@pytest.mark.parametrize("n", [1, 50_000, 999_999])
-def test_a_million_entries_against_topk(n):
-    x = noise(1_000_000)
-    kept = x.abs().topk(n).indices
-    z = project_top_n(x, n)
-    assert z.count_nonzero() == n
-    assert torch.equal(z[kept], x[kept])
+# --- at full size, and for parameters -----------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.01, 0.9])
@@ -377,11 +372,3 @@ def test_parameters_are_overwritten_without_a_graph(project):
     expected = project(w.detach(), None)
     assert project(w, w) is w
     assert torch.equal(w, expected) and w.is_leaf and w.requires_grad
-
-
-@pytest.mark.parametrize("n", [0, 2])
-@pytest.mark.parametrize("recorded", [False, True])
-def test_nan_is_refused_on_every_path(n, recorded):
-    x = torch.tensor([1.0, float("nan"), 2.0], requires_grad=recorded)
-    with pytest.raises(ValueError, match="x must not contain NaN"):
-        project_top_n(x, n)
