@@ -86,6 +86,24 @@ def slide_q_shrinkage(z, lam, q):
 # --- one entry for every penalty ------------------------------------------------------
 
 
+EDGE = 1 + 1e-3
+LAM = 0.8
+BAD_LAM = (-0.1, nan, inf, -inf, "0.1", None)
+
+
+def step_times_lam(lam, step, **_):
+    return step * lam
+
+
+def root_of_twice_step_times_lam(lam, step):
+    return math.sqrt(2 * step * lam)
+
+
+def lq_threshold(lam, step, q):
+    beta = (2 * step * lam * (1 - q)) ** (1 / (2 - q))
+    return beta + step * lam * q * beta ** (q - 1)
+
+
 @dataclass(frozen=True)
 class Case:
     """What the tests have to know about a penalty.
@@ -94,9 +112,10 @@ class Case:
         prox: the operator.
         penalty: the class with the same parameters.
         value: P(z), written independently, of z and the same parameters.
-        samples: of λ and the step, parameters over the whole valid range.
-        refused: values of the other parameter outside its range.
-        zero_until: of λ, the step and the parameters, the threshold.
+        name: of the parameter beside λ.
+        good: of λ and the step, values of it over the whole valid range.
+        bad: values outside its range.
+        zero_until: of λ, the step and the parameter, the threshold.
         same_beyond: likewise, from where on the operator is the identity.
         middle: likewise, any other knot.
     """
@@ -104,21 +123,22 @@ class Case:
     prox: Callable
     penalty: type
     value: Callable
-    samples: Callable
-    refused: dict
-    zero_until: Callable
+    name: str = ""
+    good: Callable | None = None
+    bad: tuple = ()
+    zero_until: Callable = step_times_lam
     same_beyond: Callable | None = None
     middle: Callable | None = None
 
+    def samples(self, lam, step):
+        return [{self.name: v} for v in self.good(lam, step)] if self.good else [{}]
 
-EDGE = 1 + 1e-3
-LAM = 0.8
-BAD_LAM = (-0.1, nan, inf, -inf, "0.1", None)
+    def refused(self):
+        return {"lam": BAD_LAM} | ({self.name: self.bad} if self.bad else {})
 
-
-def lq_threshold(lam, step, q):
-    beta = (2 * step * lam * (1 - q)) ** (1 / (2 - q))
-    return beta + step * lam * q * beta ** (q - 1)
+    def knots(self, lam, step, parameters):
+        found = (self.zero_until, self.middle, self.same_beyond)
+        return [knot(lam, step, **parameters) for knot in found if knot]
 
 
 CASES = {
@@ -126,72 +146,56 @@ CASES = {
         prox_l0,
         L0,
         slide_l0,
-        lambda lam, step: [{}],
-        {},
-        lambda lam, step: math.sqrt(2 * step * lam),
-        lambda lam, step: math.sqrt(2 * step * lam),
+        zero_until=root_of_twice_step_times_lam,
+        same_beyond=root_of_twice_step_times_lam,
     ),
-    "l1": Case(
-        prox_l1,
-        L1,
-        slide_l1,
-        lambda lam, step: [{}],
-        {},
-        lambda lam, step: step * lam,
-    ),
+    "l1": Case(prox_l1, L1, slide_l1),
     "lq": Case(
         prox_lq,
         Lq,
         slide_lq,
-        lambda lam, step: [{"q": q} for q in (0.01, 0.3, 0.5, 2 / 3, 0.9, 0.99)],
-        {"q": (0, 1, 1.5, -0.5, nan, inf)},
+        "q",
+        lambda lam, step: (0.01, 0.3, 0.5, 2 / 3, 0.9, 0.99),
+        (0, 1, 1.5, -0.5, nan, inf),
         lq_threshold,
     ),
     "q_shrinkage": Case(
         prox_q_shrinkage,
         QShrinkage,
         slide_q_shrinkage,
+        "q",
         lambda lam, step: [
-            {"q": q}
-            for q in (-5, 0, 0.5, 0.9, 1)
-            if q == 1 or step < 1 + 1 / (1 - q) - 1e-3
+            q for q in (-5, 0, 0.5, 0.9, 1) if (step - 1 + 1e-3) * (1 - q) < 1
         ],
-        {"q": (1.5, nan, inf, -inf)},
-        lambda lam, step, q: step * lam,
+        (1.5, nan, inf, -inf),
     ),
     "scad": Case(
         prox_scad,
         SCAD,
         slide_scad,
-        lambda lam, step: [
-            {"a": max(2, 1 + step) + extra} for extra in (1e-3, 0.3, 1.7, 50)
-        ],
-        {"a": (2, 1.5, 1, -3.7, nan, inf)},
-        lambda lam, step, a: step * lam,
-        lambda lam, step, a: a * lam,
-        lambda lam, step, a: (1 + step) * lam,
+        "a",
+        lambda lam, step: [max(2, 1 + step) + more for more in (1e-3, 0.3, 1.7, 50)],
+        (2, 1.5, 1, -3.7, nan, inf),
+        same_beyond=lambda lam, step, a: a * lam,
+        middle=lambda lam, step, a: (1 + step) * lam,
     ),
     "mcp": Case(
         prox_mcp,
         MCP,
         slide_mcp,
-        lambda lam, step: [
-            {"gamma": max(1, step) * factor} for factor in (EDGE, 1.2, 3, 50)
-        ],
-        {"gamma": (1, 0.5, -3, nan, inf)},
-        lambda lam, step, gamma: step * lam,
-        lambda lam, step, gamma: gamma * lam,
+        "gamma",
+        lambda lam, step: [max(1, step) * factor for factor in (EDGE, 1.2, 3, 50)],
+        (1, 0.5, -3, nan, inf),
+        same_beyond=lambda lam, step, gamma: gamma * lam,
     ),
     "firm": Case(
         prox_firm,
         Firm,
         slide_firm,
-        lambda lam, step: [
-            {"mu": max(1, step) * lam * factor} for factor in (EDGE, 1.2, 3, 50)
-        ],
-        {"mu": (LAM, 0.5, -2, nan, inf)},
-        lambda lam, step, mu: step * lam,
-        lambda lam, step, mu: mu,
+        "mu",
+        lambda lam, step: [max(1, step) * lam * f for f in (EDGE, 1.2, 3, 50)],
+        (LAM, 0.5, -2, nan, inf),
+        same_beyond=lambda lam, step, mu: mu,
     ),
 }
 STEPS = (0.1, 0.25, 0.5, 0.75, 1, 1.1, 2)
@@ -234,21 +238,17 @@ def noise(*shape, dtype=torch.float32, seed=0):
 
 @at_every_step
 def test_no_point_of_a_dense_grid_is_better(case, lam, step, parameters):
-    knots = [case.zero_until(lam, step, **parameters)]
-    if case.same_beyond:
-        knots.append(case.same_beyond(lam, step, **parameters))
+    knots = case.knots(lam, step, parameters)
     near = [knot * (1 + shift) for knot in knots for shift in (-1e-3, 0, 1e-3)]
     x = np.concatenate((np.linspace(-1, 5, 31), near, [-40.0]))
     z = np.concatenate((np.linspace(-2, 6, 8_001), x, [0.0]))
     prox = case.prox(double(x), lam, step=step, **parameters).numpy()
 
-    def ours(z):
-        return case.penalty(lam, **parameters).value(double(z)).numpy()
-
-    def theirs(z):
-        return case.value(z, lam, **parameters)
-
-    for value in (ours, theirs):
+    penalty = case.penalty(lam, **parameters)
+    for value in (
+        lambda z: penalty.value(double(z)).numpy(),
+        lambda z: case.value(z, lam, **parameters),
+    ):
         best = (step * value(z) + (z - x[:, None]) ** 2 / 2).min(axis=1)
         found = step * value(prox) + (prox - x) ** 2 / 2
         assert (found <= best + 1e-6).all(), x[found > best + 1e-6]
@@ -324,46 +324,10 @@ def test_not_zero_beyond_the_threshold(problem, share):
     assert case.prox(x, lam, step=step, **parameters) > 0
 
 
-# parameters a little inside the edge of their range, where the slope is 1 / edge
-FLAT_END = {
-    "l0": lambda lam, step, edge: {},
-    "scad": lambda lam, step, edge: {"a": max(2, 1 + step) + edge},
-    "mcp": lambda lam, step, edge: {"gamma": max(1, step) * (1 + edge)},
-    "firm": lambda lam, step, edge: {"mu": max(1, step) * lam * (1 + edge)},
-}
+elementwise = pytest.mark.parametrize("prox", [prox_l0, prox_l1, prox_lq])
 
 
-@pytest.mark.parametrize("name", FLAT_END)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("step", [0.1, 1, 2.5])
-@pytest.mark.parametrize("edge", [1e-6, 1e-3, 1])
-def test_identity_beyond_the_last_knot(name, dtype, step, edge):
-    case, parameters = CASES[name], FLAT_END[name](0.3, step, edge)
-    # two units in the last place: a knot is rounded like everything else
-    last = case.same_beyond(0.3, step, **parameters) * (1 + 2 * torch.finfo(dtype).eps)
-    x = torch.linspace(last, 3 * last, 2_000, dtype=torch.float64).to(dtype)
-    x = torch.cat((x, -x, x * 1e20))
-    assert torch.equal(case.prox(x, 0.3, step=step, **parameters), x)
-
-
-@pytest.mark.parametrize("name", FLAT_END)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("step", [0.1, 1, 2.5])
-def test_steep_lines_stay_between_zero_and_x(name, dtype, step):
-    """Slope 10⁶: rounding must not carry the line beyond x."""
-    case, parameters = CASES[name], FLAT_END[name](0.3, step, 1e-6)
-    eps = torch.finfo(dtype).eps
-    knots = [case.zero_until(0.3, step, **parameters)]
-    knots.append(case.same_beyond(0.3, step, **parameters))
-    # neighbouring numbers: in float32 there are only a few between two knots
-    around = [knot * (1 + eps * torch.arange(-200, 201, dtype=dtype)) for knot in knots]
-    x = torch.cat((*around, torch.linspace(0, 3, 3_001, dtype=dtype))).sort().values
-    z = case.prox(x, 0.3, step=step, **parameters)
-    assert ((z >= 0) & (z <= x * (1 + 8 * eps))).all()
-    assert (z.diff() >= -8 * eps).all()
-
-
-@pytest.mark.parametrize("prox", [prox_l0, prox_l1, prox_lq])
+@elementwise
 def test_zero_at_the_threshold_itself(prox):
     """Of two minimisers the sparse one, for numbers and for tensors."""
     threshold = 1.5 if prox is prox_lq else 2.0  # λ^(2/3) = 1, √(2λ) = 2, λ = 2
@@ -401,17 +365,13 @@ def test_a_step_moves_both_parameters_of_mcp(step):
 def test_scaling_lam_alone_is_wrong_for_mcp_and_scad():
     """The bug that libraries have shipped, and its size."""
     for prox, parameter, size in ((prox_mcp, 2.5, 0.25), (prox_scad, 3.7, 0.336)):
-        right, wrong = (
-            prox(LINE, LAM, parameter, 0.5),
-            prox(LINE, 0.5 * LAM, parameter, 1.0),
-        )
+        right, wrong = prox(LINE, LAM, parameter, 0.5), prox(LINE, 0.5 * LAM, parameter)
         assert (right - wrong).abs().max().item() == pytest.approx(size, abs=0.005)
 
 
-def test_scaling_lam_alone_is_right_for_the_others():
-    for prox in (prox_l0, prox_l1, prox_lq):
-        expected = prox(LINE, 0.5 * LAM)
-        torch.testing.assert_close(prox(LINE, LAM, step=0.5), expected)
+@elementwise
+def test_scaling_lam_alone_is_right_for_the_others(prox):
+    torch.testing.assert_close(prox(LINE, LAM, step=0.5), prox(LINE, 0.5 * LAM))
 
 
 @pytest.mark.parametrize("lam", [0.05, 0.8, 3])
@@ -450,43 +410,33 @@ def test_lq_jumps_to_beta_where_zero_is_as_good(q, step):
     assert objective == pytest.approx(high**2 / 2, rel=1e-9)
 
 
-def test_limits_of_lq():
-    hard = prox_lq(LINE, LAM, 1e-5)
-    away = (LINE.abs() - math.sqrt(2 * LAM)).abs() > 1e-3
-    torch.testing.assert_close(hard[away], prox_l0(LINE, LAM)[away], rtol=0, atol=1e-4)
-    soft = prox_lq(LINE, LAM, 1 - 1e-7)
-    torch.testing.assert_close(soft, prox_l1(LINE, LAM), rtol=0, atol=1e-5)
+@pytest.mark.parametrize(
+    ("prox", "parameter", "threshold", "distance", "atol"),
+    [
+        (prox_lq, 1e-5, math.sqrt(2 * LAM), 1e-3, 1e-4),
+        (prox_mcp, 1 + 1e-4, LAM, 1e-3, 1e-4),
+        (prox_q_shrinkage, -1000, LAM, 0.02 * LAM, 1e-8),
+    ],
+)
+def test_limits_that_are_hard_thresholds(prox, parameter, threshold, distance, atol):
+    """Away from the jump."""
+    x = LINE[(LINE.abs() - threshold).abs() > distance]
+    expected = torch.where(x.abs() > threshold, x, 0)
+    torch.testing.assert_close(prox(x, LAM, parameter), expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("step", [0.5, 1, 2])
-def test_scad_mcp_and_firm_tend_to_soft(step):
+def test_limits_that_are_soft_thresholds(step):
     soft = prox_l1(LINE, LAM, step)
-    for z in (
-        prox_scad(LINE, LAM, 1e7, step),
-        prox_mcp(LINE, LAM, 1e7, step),
-        prox_firm(LINE, LAM, 1e7, step),
+    for prox, parameter in (
+        (prox_lq, 1 - 1e-7),
+        (prox_scad, 1e7),
+        (prox_mcp, 1e7),
+        (prox_firm, 1e7),
     ):
+        z = prox(LINE, LAM, parameter, step)
         torch.testing.assert_close(z, soft, rtol=0, atol=1e-5)
-
-
-def hard_at_lam(x):
-    return torch.where(x.abs() > LAM, x, 0)
-
-
-def test_mcp_tends_to_hard_at_lam():
-    away = LINE[(LINE.abs() - LAM).abs() > 1e-3]
-    z = prox_mcp(away, LAM, 1 + 1e-4)
-    torch.testing.assert_close(z, hard_at_lam(away), rtol=0, atol=1e-4)
-
-
-def test_q_shrinkage_between_soft_and_hard_at_lam():
-    torch.testing.assert_close(prox_q_shrinkage(LINE, LAM, 1), prox_l1(LINE, LAM))
-    for step in (0.5, 3):
-        soft = prox_l1(LINE, LAM, step)
-        torch.testing.assert_close(prox_q_shrinkage(LINE, LAM, 1, step), soft)
-    away = LINE[(LINE.abs() - LAM).abs() > 0.02 * LAM]
-    z = prox_q_shrinkage(away, LAM, -1000)
-    torch.testing.assert_close(z, hard_at_lam(away), rtol=0, atol=1e-8)
+    torch.testing.assert_close(prox_q_shrinkage(LINE, LAM, 1, step), soft)
 
 
 @pytest.mark.parametrize("q", [-5, 0, 0.5, 0.9])
@@ -547,20 +497,14 @@ def test_parameters_are_overwritten_without_a_graph(case, parameters):
 # --- autograd -------------------------------------------------------------------------
 
 
-def away_from_knots(case, step, parameters):
-    x = double(np.linspace(-4, 4, 41))
-    for knot in (case.zero_until, case.same_beyond, case.middle):
-        if knot is not None:
-            x = x[(x.abs() - knot(LAM, step, **parameters)).abs() > 1e-3]
-    assert len(x) > 30
-    return x.requires_grad_()
-
-
 @at_some_steps
 def test_derivative(case, lam, step, parameters):
-    x = away_from_knots(case, step, parameters)
+    x = double(np.linspace(-4, 4, 41))
+    for knot in case.knots(lam, step, parameters):
+        x = x[(x.abs() - knot).abs() > 1e-3]
+    assert len(x) > 30
     assert torch.autograd.gradcheck(
-        lambda x: case.prox(x, LAM, step=step, **parameters), x
+        lambda x: case.prox(x, lam, step=step, **parameters), x.requires_grad_()
     )
 
 
@@ -582,8 +526,6 @@ def test_half_precision_has_a_derivative(case, parameters):
 
 
 # --- tensors for λ and the step -------------------------------------------------------
-
-elementwise = pytest.mark.parametrize("prox", [prox_l0, prox_l1, prox_lq])
 
 
 @elementwise
@@ -621,16 +563,15 @@ def test_tensor_coefficients_on_meta(prox):
 
 
 def check_refused(prox, name, arguments):
-    x = noise(4)
-    with pytest.raises(ValueError, match=rf"\b{name} must\b") as refusal:
+    x, value = noise(4), arguments[name]
+    with pytest.raises(ValueError, match=rf"\b{name} must .*got {name}={value!r}"):
         prox(x, **arguments, out=x)
-    assert f"got {name}={arguments[name]!r}" in str(refusal.value)
     assert torch.equal(x, noise(4))  # nothing half done
 
 
 @every_operator
 def test_refuses_by_name_and_value(case, parameters):
-    bad = {"lam": BAD_LAM, "step": (0, 0.0, -1, nan, inf), **case.refused}
+    bad = case.refused() | {"step": (0, 0.0, -1, nan, inf)}
     for name, values in bad.items():
         for value in values:
             check_refused(case.prox, name, {"lam": LAM, **parameters, name: value})
@@ -648,18 +589,9 @@ def test_refuses_parameters_that_the_step_makes_invalid():
 
 
 @every_operator
-def test_refuses_what_is_not_a_floating_point_tensor(case, parameters):
-    for x, kind in (
-        (torch.arange(3), "int64"),
-        (torch.zeros(3, dtype=torch.complex64), "complex64"),
-        ([1.0, 2.0], "list"),
-    ):
-        with pytest.raises(ValueError, match=rf"\bx must .*{kind}"):
-            case.prox(x, LAM, **parameters)
-
-
-@every_operator
-def test_refuses_an_out_unlike_x(case, parameters):
+def test_refuses_what_is_no_tensor_of_numbers_and_an_out_unlike_x(case, parameters):
+    with pytest.raises(ValueError, match=r"\bx must .*int64"):
+        case.prox(torch.arange(3), LAM, **parameters)
     for out in (torch.zeros(4), torch.zeros(3, dtype=torch.float64)):
         with pytest.raises(ValueError, match="out must have the shape, dtype"):
             case.prox(torch.zeros(3), LAM, **parameters, out=out)
@@ -667,16 +599,11 @@ def test_refuses_an_out_unlike_x(case, parameters):
 
 @elementwise
 def test_refuses_bad_tensor_coefficients(prox):
-    x = noise(3)
     for name, bad in (
         ("lam", torch.tensor([0.1, -0.1, 0.2])),
-        ("lam", torch.tensor([0.1, nan, 0.2])),
-        ("lam", torch.tensor([0.1, inf, 0.2])),
         ("lam", torch.ones(4)),
         ("step", torch.tensor([0.1, 0.0, 0.2])),
-        ("step", torch.tensor([0.1, -1.0, 0.2])),
-        ("step", torch.tensor([0.1, nan, 0.2])),
         ("step", torch.ones(2, 3)),
     ):
         with pytest.raises(ValueError, match=rf"\b{name} must .*got {name}"):
-            prox(x, **{"lam": 0.5, name: bad})
+            prox(noise(3), **{"lam": 0.5, name: bad})

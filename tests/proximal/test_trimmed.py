@@ -20,12 +20,13 @@ def separable(c):
 
 
 def regression(seed=0, n=40, p=12):
+    """A least-squares problem with three true weights, and its gradient."""
     generator = torch.Generator().manual_seed(seed)
     design = torch.randn(n, p, generator=generator, **DOUBLE)
     truth = torch.zeros(p, **DOUBLE)
     truth[:3] = torch.tensor([3.0, -2.0, 1.0], **DOUBLE)
     y = design @ truth + 0.3 * torch.randn(n, generator=generator, **DOUBLE)
-    return design, y
+    return design, y, lambda theta: design.T @ (design @ theta - y)
 
 
 def indicator_of_smallest(theta, count):
@@ -110,18 +111,14 @@ def test_h_beyond_the_number_of_weights_is_refused_on_use():
 # --- the gates ------------------------------------------------------------------------
 
 
-def test_gates_start_constant():
-    tensors = [torch.randn(3, 4), torch.randn(5)]
-    start = TrimmedL1(0.1, 4).start(tensors)
-    assert [w.shape for w in start] == [(3, 4), (5,)]
-    for w in start:
-        torch.testing.assert_close(w, torch.full_like(w, (17 - 4) / 17))
-
-
-def test_gates_of_equal_weights_stay_constant():
-    tensors, state = [torch.full((10,), 0.3, **DOUBLE)], {}
-    TrimmedL1(0.1, 4).prepare_(tensors, state)
-    torch.testing.assert_close(state["w"][0], torch.full((10,), 0.6, **DOUBLE))
+def test_gates_start_constant_and_of_equal_weights_they_stay_so():
+    tensors, state = [torch.full((3, 4), 0.3), torch.full((5,), -0.3)], {}
+    penalty = TrimmedL1(0.1, 4)
+    penalty.prepare_(tensors, state)
+    for gates in (penalty.start(tensors), state["w"]):
+        assert [w.shape for w in gates] == [(3, 4), (5,)]
+        for w in gates:
+            torch.testing.assert_close(w, torch.full_like(w, (17 - 4) / 17))
 
 
 def test_a_huge_tau_makes_one_step_the_indicator():
@@ -160,9 +157,8 @@ def test_fixed_point_keeps_the_h_largest_and_shrinks_the_rest(h, tau):
 
 
 def test_one_iteration_is_the_two_lines_of_the_slide():
-    design, y = regression()
+    _, _, gradient = regression()
     theta = torch.linspace(-1, 1, 12, **DOUBLE)
-    gradient = lambda t: design.T @ (design @ t - y)  # noqa: E731
     result = trimmed_l1(gradient, theta, 0.4, 12, 0.01, iterations=1)
     torch.testing.assert_close(result.w, torch.zeros(12, **DOUBLE))  # h = p: free
     torch.testing.assert_close(result.theta, theta - 0.01 * gradient(theta))
@@ -175,17 +171,10 @@ def test_one_iteration_is_the_two_lines_of_the_slide():
 @pytest.mark.parametrize("seed", range(4))
 def test_authors_linear_setting_descends_and_finds_the_support(seed):
     """η = 1/|X|², τ = 1, w⁰ = (p-h)/p: the objective never rises."""
-    design, y = regression(seed)
-    lam, h = 15.0, 3
+    design, y, gradient = regression(seed)
+    lam, h, start = 15.0, 3, torch.zeros(12, **DOUBLE)
     step = 1 / torch.linalg.matrix_norm(design, 2).item() ** 2
-    result = trimmed_l1(
-        lambda t: design.T @ (design @ t - y),
-        torch.zeros(12, **DOUBLE),
-        lam,
-        h,
-        step,
-        history=True,
-    )
+    result = trimmed_l1(gradient, start, lam, h, step, history=True)
     objective = torch.stack(
         [
             (design @ theta - y).square().sum() / 2 + lam * (w * theta.abs()).sum()
@@ -241,13 +230,11 @@ def test_a_bad_step_is_refused(step):
 
 def test_the_optimizer_runs_algorithm_1():
     """Plain SGD on the full loss equals the vector algorithm, iterate by iterate."""
-    design, y = regression()
-    theta = nn.Parameter(torch.zeros(12, **DOUBLE))
+    _, _, gradient = regression()
+    start = torch.zeros(12, **DOUBLE)
+    theta = nn.Parameter(start.clone())
     optimizer = ProximalOptimizer(SGD([theta], lr=0.01), TrimmedL1(5.0, 3, tau=0.5))
-    gradient = lambda t: design.T @ (design @ t - y)  # noqa: E731
-    vector = trimmed_l1(
-        gradient, torch.zeros(12, **DOUBLE), 5.0, 3, 0.01, 0.5, 200, history=True
-    )
+    vector = trimmed_l1(gradient, start, 5.0, 3, 0.01, 0.5, 200, history=True)
     for expected, w in vector.history[1:]:
         theta.grad = gradient(theta.detach())
         optimizer.step()
