@@ -16,8 +16,9 @@ of slope there. The code uses these sums up to the last knot only. Beyond it the
 is x to the last bit: a rounding error there, repeated at every step of a training,
 would pull on weights that are meant to be free.
 
-**In place.** ``out=x`` overwrites x, also when x is a parameter: an operator with `out`
-is not recorded by autograd. Without `out` all are differentiable.
+**In place.** The result is `out`, or a new tensor shaped like x. ``out=x`` overwrites
+x, also when x is a parameter: an operator with `out` is not recorded by autograd.
+Without `out` all are differentiable.
 
 Below each operator stands its formula in plain torch; ``blocks.py`` applies it. Entries
 of x are finite. Half precision is computed in float32 and rounded once.
@@ -52,10 +53,7 @@ def prox_l0(
         x: floating point tensor of any shape.
         lam: :math:`\lambda \ge 0`, a number or a tensor that broadcasts to x.
         step: :math:`\eta > 0`, a number or a tensor that broadcasts to x.
-        out: where to write the result; x itself works in place.
-
-    Returns:
-        `out`, or a new tensor shaped like x.
+        out: where to write the result, or None for a new tensor.
 
     Raises:
         ValueError: an argument outside its range.
@@ -84,10 +82,7 @@ def prox_l1(
         x: floating point tensor of any shape.
         lam: :math:`\lambda \ge 0`, a number or a tensor that broadcasts to x.
         step: :math:`\eta > 0`, a number or a tensor that broadcasts to x.
-        out: where to write the result; x itself works in place.
-
-    Returns:
-        `out`, or a new tensor shaped like x.
+        out: where to write the result, or None for a new tensor.
 
     Raises:
         ValueError: an argument outside its range.
@@ -123,10 +118,7 @@ def prox_firm(
         lam: :math:`\lambda \ge 0`.
         mu: :math:`\mu > \max(1, \eta)\,\lambda`, beyond which x is left alone.
         step: :math:`\eta > 0`.
-        out: where to write the result; x itself works in place.
-
-    Returns:
-        `out`, or a new tensor shaped like x.
+        out: where to write the result, or None for a new tensor.
 
     Raises:
         ValueError: an argument outside its range.
@@ -161,10 +153,7 @@ def prox_mcp(
         lam: :math:`\lambda \ge 0`.
         gamma: :math:`\gamma > \max(1, \eta)`.
         step: :math:`\eta > 0`.
-        out: where to write the result; x itself works in place.
-
-    Returns:
-        `out`, or a new tensor shaped like x.
+        out: where to write the result, or None for a new tensor.
 
     Raises:
         ValueError: an argument outside its range.
@@ -210,10 +199,7 @@ def prox_scad(
         lam: :math:`\lambda \ge 0`.
         a: :math:`a > \max(2, 1 + \eta)`.
         step: :math:`\eta > 0`.
-        out: where to write the result; x itself works in place.
-
-    Returns:
-        `out`, or a new tensor shaped like x.
+        out: where to write the result, or None for a new tensor.
 
     Raises:
         ValueError: an argument outside its range.
@@ -257,10 +243,7 @@ def prox_lq(
         lam: :math:`\lambda \ge 0`, a number or a tensor that broadcasts to x.
         q: :math:`0 < q < 1`.
         step: :math:`\eta > 0`, a number or a tensor that broadcasts to x.
-        out: where to write the result; x itself works in place.
-
-    Returns:
-        `out`, or a new tensor shaped like x.
+        out: where to write the result, or None for a new tensor.
 
     Raises:
         ValueError: an argument outside its range.
@@ -340,10 +323,7 @@ def prox_q_shrinkage(
         lam: :math:`\lambda \ge 0`.
         q: :math:`q \le 1`.
         step: :math:`0 < \eta < 1 + 1/(1 - q)`.
-        out: where to write the result; x itself works in place.
-
-    Returns:
-        `out`, or a new tensor shaped like x.
+        out: where to write the result, or None for a new tensor.
 
     Raises:
         ValueError: an argument outside its range.

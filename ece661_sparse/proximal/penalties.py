@@ -51,12 +51,7 @@ class Penalty(ABC):
         """Called before the gradient step; a penalty with variables moves them here."""
         return None
 
-    def prox_(
-        self,
-        tensors: list[Tensor],
-        step: Step,
-        state: dict[str, Any],
-    ) -> None:
+    def prox_(self, tensors: list[Tensor], step: Step, state: dict[str, Any]) -> None:
         """Apply `prox` in place to the tensors of one parameter group.
 
         Args:
@@ -273,11 +268,6 @@ class L0Ball(Penalty):
         """Keep the n largest magnitudes, :func:`project_top_n`."""
         return project_top_n(x, self.n, out=out)
 
-    def prox_(
-        self,
-        tensors: list[Tensor],
-        step: Step,
-        state: dict[str, Any],
-    ) -> None:
+    def prox_(self, tensors: list[Tensor], step: Step, state: dict[str, Any]) -> None:
         """Keep the n largest magnitudes of all tensors together."""
         project_top_n(tensors, self.n, out=tensors)

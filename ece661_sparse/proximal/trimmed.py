@@ -23,10 +23,7 @@ from torch import Tensor
 from ece661_sparse.core.arguments import check_count, check_number
 from ece661_sparse.proximal.operators import prox_l1
 from ece661_sparse.proximal.penalties import Penalty, Step
-from ece661_sparse.proximal.projections import (
-    project_capped_simplex,
-    project_top_n,
-)
+from ece661_sparse.proximal.projections import project_capped_simplex, project_top_n
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,7 @@ class TrimmedL1(Penalty):
         r"""0 on the ``h`` largest entries, :math:`\lambda |x|` elsewhere."""
         return torch.where(self._is_free(x), 0, self.lam * x.abs())
 
-    def prox(
-        self, x: Tensor, step: float = 1.0, *, out: Tensor | None = None
-    ) -> Tensor:
+    def prox(self, x: Tensor, step: Any = 1.0, *, out: Tensor | None = None) -> Tensor:
         r"""Keep the ``h`` largest entries, soft-threshold the rest."""
         result = torch.where(self._is_free(x), x, prox_l1(x, self.lam, step))
         return result if out is None else out.copy_(result)
@@ -91,12 +86,7 @@ class TrimmedL1(Penalty):
             for part, theta in zip(w.split(sizes), tensors, strict=True)
         ]
 
-    def prox_(
-        self,
-        tensors: list[Tensor],
-        step: Step,
-        state: dict[str, Any],
-    ) -> None:
+    def prox_(self, tensors: list[Tensor], step: Step, state: dict[str, Any]) -> None:
         r"""Algorithm 1, second line: soft-threshold by :math:`\eta\lambda w_j`."""
         steps = step if isinstance(step, Sequence) else [step] * len(tensors)
         for theta, w, eta in zip(tensors, state["w"], steps, strict=True):

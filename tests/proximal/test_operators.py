@@ -374,27 +374,6 @@ def test_scaling_lam_alone_is_right_for_the_others(prox):
     torch.testing.assert_close(prox(LINE, LAM, step=0.5), prox(LINE, 0.5 * LAM))
 
 
-@pytest.mark.parametrize("lam", [0.05, 0.8, 3])
-def test_lq_one_half_has_a_closed_form(lam):
-    threshold = 1.5 * lam ** (2 / 3)
-    t = LINE[LINE.abs() > threshold].abs()
-    angle = torch.acos(lam / 4 * (t / 3) ** -1.5)
-    expected = 2 / 3 * t * (1 + torch.cos(2 / 3 * (math.pi - angle)))
-    torch.testing.assert_close(prox_lq(t, lam, 0.5), expected, rtol=1e-11, atol=0)
-    assert not prox_lq(LINE[LINE.abs() <= threshold], lam, 0.5).any()
-
-
-@pytest.mark.parametrize("lam", [0.05, 0.8, 2])
-def test_lq_two_thirds_has_a_closed_form(lam):
-    """With s = y^(1/3) the stationary points are the roots of s⁴ − ts + 2λ/3."""
-    threshold = 2 * (2 * lam / 3) ** 0.75
-    assert not prox_lq(double([threshold * 0.9999]), lam, 2 / 3).any()
-    for t in (threshold * 1.0001, 1.1 * threshold, 5 * threshold):
-        roots = np.roots([1, 0, 0, -t, 2 * lam / 3])
-        s = max(root.real for root in roots if abs(root.imag) < 1e-9)
-        assert prox_lq(double([t]), lam, 2 / 3).item() == pytest.approx(s**3, rel=1e-9)
-
-
 @pytest.mark.parametrize("q", [0.01, 0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("step", [0.5, 1, 2])
 def test_lq_jumps_to_beta_where_zero_is_as_good(q, step):

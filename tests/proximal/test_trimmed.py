@@ -218,11 +218,11 @@ def test_the_loop_ends_when_nothing_moves():
     assert len(result.history) < 100
 
 
-@pytest.mark.parametrize("step", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_bad_step_is_refused(step):
+def test_a_bad_step_is_refused():
     x = torch.ones(3)
-    with pytest.raises(ValueError, match="step"):
-        trimmed_l1(separable(x), x, 0.1, 1, step)
+    for step in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="step"):
+            trimmed_l1(separable(x), x, 0.1, 1, step)
 
 
 # --- in a network ---------------------------------------------------------------------
@@ -242,18 +242,17 @@ def test_the_optimizer_runs_algorithm_1():
         torch.testing.assert_close(optimizer.penalty_states[0]["w"][0], w)
 
 
-def train_network(group_per_layer, lam=0.03):
+def train_network(lam, *h):
+    """One h is shared between the layers, two are theirs."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 3))
     model.double()
     x = torch.randn(200, 20, **DOUBLE)
     y = (x[:, :3] + 0.3 * x[:, 3:6]).argmax(1)
     kernels, rest = weight_groups(model)
-    if group_per_layer:
-        groups = [*({"params": [p]} for p in kernels["params"]), rest]
-        penalties = [TrimmedL1(lam, 30), TrimmedL1(lam, 10), None]
-    else:
-        groups, penalties = [kernels, rest], [TrimmedL1(lam, 40), None]
+    layers = [{"params": [p]} for p in kernels["params"]]
+    groups = [*layers, rest] if len(h) == 2 else [kernels, rest]
+    penalties = [*(TrimmedL1(lam, entry) for entry in h), None]
     optimizer = ProximalOptimizer(SGD(groups, lr=0.1, momentum=0.9), penalties)
     for _ in range(600):
         optimizer.zero_grad()
@@ -263,7 +262,7 @@ def train_network(group_per_layer, lam=0.03):
 
 
 def test_layer_wise_h_holds_in_every_layer():
-    kernels, optimizer = train_network(group_per_layer=True)
+    kernels, optimizer = train_network(0.03, 30, 10)
     assert [int(k.count_nonzero()) for k in kernels] == [30, 10]
     for kernel, state in zip(kernels, optimizer.penalty_states, strict=False):
         w = state["w"][0]
@@ -272,7 +271,7 @@ def test_layer_wise_h_holds_in_every_layer():
 
 
 def test_global_h_is_shared_between_layers_as_the_weights_decide():
-    kernels, optimizer = train_network(group_per_layer=False, lam=0.04)
+    kernels, optimizer = train_network(0.04, 40)
     counts = [int(k.count_nonzero()) for k in kernels]
     assert 30 <= sum(counts) <= 40
     for kernel, w in zip(kernels, optimizer.penalty_states[0]["w"], strict=True):
@@ -282,5 +281,5 @@ def test_global_h_is_shared_between_layers_as_the_weights_decide():
 
 
 def test_a_small_lam_leaves_more_than_h_in_a_network_too():
-    kernels, _ = train_network(group_per_layer=False, lam=1e-4)
+    kernels, _ = train_network(1e-4, 40)
     assert sum(int(k.count_nonzero()) for k in kernels) > 40
