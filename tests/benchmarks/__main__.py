@@ -70,11 +70,8 @@ def main() -> int:
                 continue
             result = {"part": module.PART, **bar.measure()}
             results.append(result)
-            limit = (
-                f"at most {bar.at_most:g}"
-                if bar.at_most is not None
-                else f"at least {bar.at_least:g}"
-            )
+            most = bar.at_least is None
+            limit = f"at {'most' if most else 'least'} {bar.at_most or bar.at_least:g}"
             mark = "" if result["holds"] else "  MISSED"
             print(f"{name:<78} {result['ratio']:8.3g}  {limit}{mark}", flush=True)
     if options.json:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,20 +19,9 @@ from ece661_sparse.reproduce import results_folder
 from ece661_sparse.synthesis import compact
 from ece661_sparse.training import load_sparse
 from ece661_sparse.training.sparse_file import sparse_bytes
-from tests.benchmarks.harness import Bar, Figure
+from tests.benchmarks.harness import Bar, Figure, inference
 
 PART = "Sparse inference"
-
-
-def inference(model: nn.Module, x: Tensor) -> Callable[[], None]:
-    times = max(5, 500 // len(x))
-
-    @torch.inference_mode()
-    def run() -> None:
-        for _ in range(times):
-            model(x)
-
-    return run
 
 
 class CSRLinear(nn.Module):
@@ -49,11 +37,13 @@ class CSRLinear(nn.Module):
 
 
 class Columns(nn.Module):
-    """A chain on images in columns."""
+    """A chain of layers on images in columns, ReLU between them."""
 
-    def __init__(self, *layers: nn.Module) -> None:
+    def __init__(self, *layers: nn.Linear) -> None:
         super().__init__()
-        self.chain = nn.Sequential(*layers)
+        first, *others = map(CSRLinear, layers)
+        chain = [module for layer in others for module in (nn.ReLU(), layer)]
+        self.chain = nn.Sequential(first, *chain)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.chain(x.flatten(1).T).T
@@ -67,65 +57,36 @@ def scattered(rows: int, columns: int, density: float) -> nn.Linear:
     return layer
 
 
+def bar(
+    name: str, ours: nn.Module, theirs: nn.Module, n: int, least: float, peer: str
+) -> Bar:
+    x = torch.rand(256, 1, 28, 28, generator=torch.Generator().manual_seed(0))[:n]
+    pair = (inference(model, x, times=max(5, 500 // n)) for model in (ours, theirs))
+    return Bar(f"{name}, batch {n}", peer, *pair, at_least=least, repeats=15)
+
+
 def bars() -> list[Bar | Figure]:
     """Five times at batch 256 against the network as trained, on any layout more."""
     folder = results_folder() / "table1"
-    lenet5 = load_sparse(folder / "gsm-lenet5-300x.safetensors", LeNet5()).eval()
-    lenet300 = load_sparse(folder / "gsm-lenet300-60x.safetensors", LeNet300()).eval()
+    lenet5 = load_sparse(folder / "gsm-lenet5-300x.safetensors", LeNet5())
+    lenet300 = load_sparse(folder / "gsm-lenet300-60x.safetensors", LeNet300())
     small, fast = compact(lenet5), copy.deepcopy(lenet5)
     fast.to(memory_format=torch.channels_last)
     warnings.filterwarnings("ignore", message="Sparse CSR tensor")
-    in_csr = Columns(
-        CSRLinear(lenet300.fc1),
-        nn.ReLU(),
-        CSRLinear(lenet300.fc2),
-        nn.ReLU(),
-        CSRLinear(lenet300.fc3),
-    )
-    one_layer = scattered(300, 784, 0.01)
-    x = torch.rand(256, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    csr = Columns(lenet300.fc1, lenet300.fc2, lenet300.fc3)
+    layer = scattered(300, 784, 0.01)
+    one, dense_one = Columns(layer), nn.Sequential(nn.Flatten(), layer)
     dense_bytes = sum(p.numel() * p.itemsize for p in lenet5.parameters())
-
-    def bar(
-        name: str,
-        peer: str,
-        ours: nn.Module,
-        theirs: nn.Module,
-        n: int,
-        least: float,
-    ) -> Bar:
-        return Bar(
-            f"{name}, batch {n}",
-            peer,
-            ours=inference(ours, x[:n]),
-            theirs=inference(theirs, x[:n]),
-            at_least=least,
-            repeats=15,
-        )
-
+    name, small300 = "LeNet-5 at 300x, compact", compact(lenet300)
     return [
-        bar("LeNet-5 at 300x, compact", "dense", small, lenet5, 256, 5.0),
-        bar("LeNet-5 at 300x, compact", "dense, channels_last", small, fast, 256, 2.5),
-        bar("LeNet-5 at 300x, compact", "dense", small, lenet5, 1, 1.5),
-        bar(
-            "LeNet-300 at 60x, compact",
-            "dense",
-            compact(lenet300),
-            lenet300,
-            256,
-            2,
-        ),
-        bar("LeNet-300 at 60x, CSR", "dense", in_csr, lenet300, 256, 3),
-        bar(
-            "one layer at 1 %, CSR",
-            "dense",
-            Columns(CSRLinear(one_layer)),
-            nn.Sequential(nn.Flatten(), one_layer),
-            256,
-            5,
-        ),
+        bar(name, small, lenet5, 256, 5.0, "dense"),
+        bar(name, small, fast, 256, 2.5, "dense, channels_last"),
+        bar(name, small, lenet5, 1, 1.5, "dense"),
+        bar("LeNet-300 at 60x, compact", small300, lenet300, 256, 2, "dense"),
+        bar("LeNet-300 at 60x, CSR", csr, lenet300, 256, 3, "dense"),
+        bar("one layer at 1 %, CSR", one, dense_one, 256, 5, "dense"),
         Figure(
-            "LeNet-5 at 300x, compact: bytes of the file",
+            f"{name}: bytes of the file",
             value=lambda: len(sparse_bytes(small)) / dense_bytes,
             at_most=1 / 50,
             peer="dense",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ece661_sparse.dynamic import DynamicConv2d
-from tests.benchmarks.harness import Bar
+from tests.benchmarks.harness import Bar, inference
 
 PART = "Dynamic layers"
 
@@ -38,18 +38,11 @@ class MixedOutputs(nn.Module):
         return (pi[:, None] @ y).view(len(x), -1, *x.shape[2:])
 
 
-def inference(layer: nn.Module) -> Callable[[], None]:
-    x = torch.randn(BATCH, CHANNELS, SIZE, SIZE)
-
-    @torch.no_grad()
-    def run() -> None:
-        for _ in range(STEPS):
-            layer(x)
-
-    return run
+def forwards(layer: nn.Module) -> Callable[[], None]:
+    return inference(layer, torch.randn(BATCH, CHANNELS, SIZE, SIZE), times=STEPS)
 
 
-def training(layer: nn.Module) -> Callable[[], None]:
+def backwards(layer: nn.Module) -> Callable[[], None]:
     x = torch.randn(BATCH, CHANNELS, SIZE, SIZE, requires_grad=True)
     direction = torch.randn(BATCH, CHANNELS, SIZE, SIZE)
 
@@ -67,23 +60,18 @@ def bars() -> list[Bar]:
     static = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
     dynamic = DynamicConv2d(CHANNELS, CHANNELS, 3, padding=1, kernels=KERNELS)
     outputs = MixedOutputs(dynamic)
-    result = []
-    for name, work in (("inference", inference), ("training", training)):
-        against_static = Bar(
+    return [
+        Bar(
             f"dynamic convolution, {name}",
-            "one static layer",
+            peer,
             ours=work(dynamic),
-            theirs=work(static),
-            at_most=1.3,
+            theirs=work(theirs),
             repeats=21,
+            **limit,
         )
-        against_outputs = Bar(
-            f"dynamic convolution, {name}",
-            "mixing K outputs",
-            ours=work(dynamic),
-            theirs=work(outputs),
-            at_least=2.5,
-            repeats=21,
+        for name, work in (("inference", forwards), ("training", backwards))
+        for peer, theirs, limit in (
+            ("one static layer", static, {"at_most": 1.3}),
+            ("mixing K outputs", outputs, {"at_least": 2.5}),
         )
-        result += [against_static, against_outputs]
-    return result
+    ]

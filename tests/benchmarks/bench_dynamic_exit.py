@@ -7,7 +7,7 @@ random, for the time does not depend on them. The whole network has no early hea
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ece661_sparse.dynamic import (
     ConfidenceThreshold,
@@ -17,7 +17,7 @@ from ece661_sparse.dynamic import (
     exit_logits,
 )
 from ece661_sparse.models import BranchyLeNet, MultiExitCNN
-from tests.benchmarks.harness import Bar
+from tests.benchmarks.harness import Bar, inference
 
 PART = "Dynamic layers"
 
@@ -34,46 +34,32 @@ def leaving(network: MultiExit, x: Tensor, rate: float) -> ConfidenceThreshold:
     return policy
 
 
-@torch.no_grad()
-def whole(trunk: nn.Module, batches: tuple[Tensor, ...]) -> None:
-    for part in batches:
-        trunk(part)
+def bar(make: type[MultiExit], rate: float, size: int, **limit: float) -> Bar:
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(IMAGES, 1, 28, 28, generator=generator)
+    x = x.to(memory_format=torch.channels_last)
+    network = make().eval().to(memory_format=torch.channels_last)
+    policy = leaving(network, x, rate)
+    if size == 1:
+        x = x[:300]
 
+    @torch.inference_mode()
+    def early() -> None:
+        for part in x.split(size):
+            network.infer(part, policy)
 
-def early(
-    network: MultiExit, policy: ConfidenceThreshold, batches: tuple[Tensor, ...]
-) -> None:
-    for part in batches:
-        network.infer(part, policy)
+    return Bar(
+        f"early exit, {make.__name__}, batch {size}, {rate:.0%} leave",
+        "the whole network",
+        ours=early,
+        theirs=inference(network.trunk(), x, size),
+        **limit,
+    )
 
 
 def bars() -> list[Bar]:
     """Bars of Part IV; 0.97 leave our BranchyLeNet's first exit, 0.90 are promised."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(IMAGES, 1, 28, 28, generator=generator)
-    x = x.to(memory_format=torch.channels_last)
-
-    def bar(
-        make: type[MultiExit],
-        rate: float,
-        size: int,
-        *,
-        at_most: float | None = None,
-        at_least: float | None = None,
-    ) -> Bar:
-        torch.manual_seed(0)
-        network = make().eval().to(memory_format=torch.channels_last)
-        policy, trunk = leaving(network, x, rate), network.trunk()
-        batches = x.split(size) if size > 1 else x[:300].split(1)
-        return Bar(
-            f"early exit, {make.__name__}, batch {size}, {rate:.0%} leave",
-            "the whole network",
-            ours=lambda: early(network, policy, batches),
-            theirs=lambda: whole(trunk, batches),
-            at_most=at_most,
-            at_least=at_least,
-        )
-
     return [
         bar(MultiExitCNN, 0.5, 256, at_most=0.50),
         bar(MultiExitCNN, 0.8, 256, at_most=0.28),

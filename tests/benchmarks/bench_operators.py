@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,30 +38,25 @@ def bars() -> list[Bar]:
     source = torch.randn(SIZE, generator=torch.Generator().manual_seed(0))
     x, other = source.clone(), source.clone()
     lam = kept_by_lq(source, 0.1, 0.5)
-
-    def against_memory(
-        name: str, operator: Callable[[], object], at_most: float
-    ) -> Bar:
-        return Bar(
+    cases = [
+        ("soft", partial(prox_l1, lam=0.5), 1.3),
+        ("hard", partial(prox_l0, lam=0.5), 1.3),
+        ("MCP", partial(prox_mcp, lam=0.5, gamma=3.0), 3.6),
+        ("firm", partial(prox_firm, lam=0.5, mu=1.5), 3.6),
+        ("SCAD", partial(prox_scad, lam=0.5, a=3.7), 5.4),
+        ("lq, 10 % kept", partial(prox_lq, lam=lam, q=0.5), 25),
+    ]
+    return [
+        Bar(
             f"{name}, in place",
             "one pass, mul_",
-            ours=operator,
-            theirs=lambda: other.mul_(1.0),
-            prepare=lambda: x.copy_(source),
+            ours=partial(operator, x, out=x),
+            theirs=partial(other.mul_, 1.0),
+            prepare=partial(x.copy_, source),
             at_most=at_most,
         )
-
-    return [
-        against_memory("soft", lambda: prox_l1(x, 0.5, out=x), 1.3),
-        against_memory("hard", lambda: prox_l0(x, 0.5, out=x), 1.3),
-        against_memory("MCP", lambda: prox_mcp(x, 0.5, 3.0, out=x), 3.6),
-        against_memory("firm", lambda: prox_firm(x, 0.5, 1.5, out=x), 3.6),
-        against_memory("SCAD", lambda: prox_scad(x, 0.5, 3.7, out=x), 5.4),
-        against_memory(
-            "lq, 10 % kept", lambda: prox_lq(x, lam, 0.5, step=1.0, out=x), 25
-        ),
-        *against_peers(source),
-    ]
+        for name, operator, at_most in cases
+    ] + against_peers(source)
 
 
 def against_peers(source: Tensor) -> list[Bar]:
@@ -78,56 +74,34 @@ def against_peers(source: Tensor) -> list[Bar]:
 
     x, array = source.clone(), source.numpy().copy()
     result = np.empty_like(array)
-    lam_half = kept_by_lq(source, 0.1, 1 / 2)
-    lam_two_thirds = kept_by_lq(source, 0.1, 2 / 3)
-
-    def pair(
-        name: str,
-        library: str,
-        operator: Callable,
-        peer: Callable[[], object],
-        least: float,
-        repeats: int = 9,
-    ) -> Bar:
-        return Bar(
-            name,
-            library,
-            ours=lambda: operator(x, out=x),
-            theirs=peer,
-            prepare=lambda: x.copy_(source),
-            at_least=least,
-            repeats=repeats,
-        )
-
-    def vector_form(penalty: object) -> Callable[[], object]:
-        compiled = compiled_clone(penalty, to_float32=True)
-        return lambda: _prox_vec(result, array, compiled, np.float32(1))
-
+    lam_half, lam_two_thirds = (kept_by_lq(source, 0.1, q) for q in (1 / 2, 2 / 3))
     soft = partial(prox_l1, lam=0.5)
     mcp = partial(prox_mcp, lam=0.5, gamma=3.0)
     scad = partial(prox_scad, lam=0.5, a=3.7)
     half = partial(prox_lq, lam=lam_half, q=1 / 2)
     two_thirds = partial(prox_lq, lam=lam_two_thirds, q=2 / 3)
-    their_soft, their_scad = pyproximal.L1(0.5), pyproximal.SCAD(0.5, 3.7)
-    slow_scad = vector_form(penalties.SCAD(0.5, 3.7))
+
+    def bar(
+        name: str, ours: Callable, library: str, theirs: Any, **options: Any
+    ) -> Bar:
+        run, prepare = partial(ours, x, out=x), partial(x.copy_, source)
+        return Bar(name, library, run, theirs, prepare=prepare, **options)
+
+    def pyprox(name: str, ours: Callable, theirs: Any) -> Bar:
+        run = partial(theirs.prox, array, 1.0)
+        return bar(name, ours, "pyproximal", run, at_least=5)
+
+    def skglm(name: str, ours: Callable, theirs: Any, repeats: int = 9) -> Bar:
+        compiled = compiled_clone(theirs, to_float32=True)
+        run = partial(_prox_vec, result, array, compiled, np.float32(1))
+        return bar(name, ours, "skglm", run, at_least=3, repeats=repeats)
+
     return [
-        pair("soft", "pyproximal", soft, lambda: their_soft.prox(array, 1.0), 5),
-        pair("SCAD", "pyproximal", scad, lambda: their_scad.prox(array, 1.0), 5),
-        pair("soft", "skglm", soft, vector_form(penalties.L1(0.5)), 3),
-        pair("MCP", "skglm", mcp, vector_form(penalties.MCPenalty(0.5, 3.0)), 3),
-        pair("SCAD", "skglm", scad, slow_scad, 3, repeats=1),
-        pair(
-            "l1/2, 10 % kept",
-            "skglm",
-            half,
-            vector_form(penalties.L0_5(lam_half)),
-            3,
-        ),
-        pair(
-            "l2/3, 10 % kept",
-            "skglm",
-            two_thirds,
-            vector_form(penalties.L2_3(lam_two_thirds)),
-            3,
-        ),
+        pyprox("soft", soft, pyproximal.L1(0.5)),
+        pyprox("SCAD", scad, pyproximal.SCAD(0.5, 3.7)),
+        skglm("soft", soft, penalties.L1(0.5)),
+        skglm("MCP", mcp, penalties.MCPenalty(0.5, 3.0)),
+        skglm("SCAD", scad, penalties.SCAD(0.5, 3.7), repeats=1),
+        skglm("l1/2, 10 % kept", half, penalties.L0_5(lam_half)),
+        skglm("l2/3, 10 % kept", two_thirds, penalties.L2_3(lam_two_thirds)),
     ]

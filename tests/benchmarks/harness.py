@@ -1,4 +1,4 @@
-"""Ratios of two times, measured in one interleaved run."""
+"""Ratios of two times, measured in one interleaved run, and what most of them time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,47 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-def nothing() -> None:
-    pass
+
+def inference(
+    model: nn.Module, x: Tensor, batch_size: int | None = None, times: int = 1
+) -> Callable[[], None]:
+    """The model on all of x, in batches."""
+    model.eval()
+
+    @torch.inference_mode()
+    def run() -> None:
+        for _ in range(times):
+            for part in x.split(batch_size or len(x)):
+                model(part)
+
+    return run
+
+
+def training(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batch_size: int,
+    penalty: Callable[[], Tensor] | None = None,
+) -> Callable[[], None]:
+    """Five training steps of a network for digits."""
+    x = torch.randn(batch_size, 1, 28, 28).to(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (batch_size,))
+
+    def run() -> None:
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            if penalty is not None:
+                loss = loss + penalty()
+            loss.backward()
+            optimizer.step()
+
+    return run
 
 
 @dataclass
@@ -33,7 +71,7 @@ class Bar:
     theirs: Callable[[], object]
     at_most: float | None = None
     at_least: float | None = None
-    prepare: Callable[[], object] = nothing
+    prepare: Callable[[], object] = lambda: None
     repeats: int = 9
 
     def __post_init__(self) -> None:
@@ -51,21 +89,8 @@ class Bar:
                 if repeat:  # the first round warms up
                     times.append(time.perf_counter() - start)
         ours, theirs = (median(times) for times in seconds.values())
-        if self.at_most is not None:
-            ratio, holds = ours / theirs, ours / theirs <= self.at_most
-        else:
-            assert self.at_least is not None
-            ratio, holds = theirs / ours, theirs / ours >= self.at_least
-        return {
-            "name": self.name,
-            "peer": self.peer,
-            "ours_s": ours,
-            "theirs_s": theirs,
-            "ratio": ratio,
-            "at_most": self.at_most,
-            "at_least": self.at_least,
-            "holds": holds,
-        }
+        ratio = ours / theirs if self.at_least is None else theirs / ours
+        return _verdict(self, ratio, {"ours_s": ours, "theirs_s": theirs})
 
 
 @dataclass
@@ -80,12 +105,19 @@ class Figure:
 
     def measure(self) -> dict[str, object]:
         """The number, and whether the claim holds."""
-        value = self.value()
-        return {
-            "name": self.name,
-            "peer": self.peer,
-            "ratio": value,
-            "at_most": self.at_most,
-            "at_least": None,
-            "holds": value <= self.at_most,
-        }
+        return _verdict(self, self.value(), {})
+
+
+def _verdict(
+    claim: Bar | Figure, ratio: float, times: dict[str, float]
+) -> dict[str, object]:
+    low, high = claim.at_least, claim.at_most
+    return {
+        "name": claim.name,
+        "peer": claim.peer,
+        **times,
+        "ratio": ratio,
+        "at_most": high,
+        "at_least": low,
+        "holds": (low is None or ratio >= low) and (high is None or ratio <= high),
+    }

@@ -14,6 +14,7 @@ from ece661_sparse.training import (
     load_mnist,
     provenance,
 )
+from tests.training.mnist_files import write_mnist
 
 
 @pytest.fixture(scope="module")
@@ -67,24 +68,10 @@ def test_profile_from_the_environment(monkeypatch):
         load_mnist("huge")
 
 
-def write_idx(folder, n=7):
-    """MNIST's four files, with n random images each."""
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (n, 28, 28), dtype=np.uint8)
-    for part in ("train", "t10k"):
-        shape = np.array([n, 28, 28], dtype=">i4").tobytes()
-        images = bytes([0, 0, 8, 3]) + shape + pixels.tobytes()
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(images)
-        labels = bytes([0, 0, 8, 1]) + np.array([n], dtype=">i4").tobytes()
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels + bytes(range(n)))
-    return pixels
-
-
 @pytest.mark.parametrize("by", ["root", "environment"])
 def test_full_profile_reads_what_is_there(tmp_path, monkeypatch, by):
     pytest.importorskip("torchvision")
-    pixels = write_idx(tmp_path)
+    pixels = write_mnist(tmp_path, 7)
     if by == "environment":
         monkeypatch.setenv("ECE661_DATA", str(tmp_path))
     data = load_mnist("full", root=tmp_path if by == "root" else None)
@@ -111,7 +98,7 @@ def test_full_profile_without_data_says_what_where_and_how(tmp_path, monkeypatch
 
 def test_a_file_cut_short_by_an_interrupted_download_is_named(tmp_path):
     pytest.importorskip("torchvision")
-    write_idx(tmp_path)
+    write_mnist(tmp_path, 7)
     broken = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     broken.write_bytes(broken.read_bytes()[:1000])
     with pytest.raises(FileNotFoundError, match="damaged"):
