@@ -29,12 +29,13 @@ def line(height=1.0):
     return fig
 
 
+ALTS = ["low", 'a "high" <line>', "top"]
+
+
 def slider(**options):
-    settings = {"name": "height & more", "alts": ["low", 'a "high" <line>', "top"]}
-    labels = ["h = 1", "h < 2", "h = 3"]
-    return viz.frame_slider(
-        [line(1), line(2), line(3)], labels, **{**settings, **options}
-    )
+    figs, labels = [line(1), line(2), line(3)], ["h = 1", "h < 2", "h = 3"]
+    options = {"name": "height & more", "alts": ALTS} | options
+    return viz.frame_slider(figs, labels, **options)
 
 
 def parsed(frames):
@@ -53,16 +54,8 @@ def test_show_is_one_image_with_its_text_and_caption():
 
 def test_slider_shows_one_frame_and_names_every_part():
     page = parsed(slider(start=1))
-    assert [f.has_attr("hidden") for f in page.find_all("figure")] == [
-        True,
-        False,
-        True,
-    ]
-    assert [image["alt"] for image in page.find_all("img")] == [
-        "low",
-        'a "high" <line>',
-        "top",
-    ]
+    assert [f.has_attr("hidden") for f in page("figure")] == [True, False, True]
+    assert [image["alt"] for image in page("img")] == ALTS
     group, control = page.find(role="group"), page.find("input")
     assert group["aria-label"] == control["aria-label"] == "height & more"
     assert (control["min"], control["max"], control["value"]) == ("0", "2", "1")
@@ -128,28 +121,22 @@ def test_no_figures():
 # Linear-light simulation of missing cones (Machado et al. 2009, severity 1).
 EYES = {
     "all cones": np.eye(3),
-    "red-blind": np.array(
-        [
-            [0.152286, 1.052583, -0.204868],
-            [0.114503, 0.786281, 0.099216],
-            [-0.003882, -0.048116, 1.051998],
-        ]
-    ),
-    "green-blind": np.array(
-        [
-            [0.367322, 0.860646, -0.227968],
-            [0.280085, 0.672501, 0.047413],
-            [-0.011820, 0.042940, 0.968881],
-        ]
-    ),
-}
-XYZ = np.array(
-    [
-        [0.4124, 0.3576, 0.1805],
-        [0.2126, 0.7152, 0.0722],
-        [0.0193, 0.1192, 0.9505],
-    ]
-)
+    "red-blind": np.array([
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ]),
+    "green-blind": np.array([
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]),
+}  # fmt: skip
+XYZ = np.array([
+    [0.4124, 0.3576, 0.1805],
+    [0.2126, 0.7152, 0.0722],
+    [0.0193, 0.1192, 0.9505],
+])  # fmt: skip
 
 
 def linear(colour):
