@@ -31,10 +31,12 @@ from ece661_sparse.core.arguments import check_coefficient, check_number, check_
 from ece661_sparse.proximal.blocks import (
     LARGE,
     Coefficient,
+    beyond_into,
     elementwise,
+    firm_into,
     representable,
+    scad_into,
     softshrink,
-    where_beyond,
     widest,
 )
 
@@ -125,7 +127,8 @@ def prox_firm(
     """
     _check(x, lam, step, out)
     check_number("mu", mu, above=max(1, step) * lam, why="above lam and step * lam")
-    return elementwise(_firm, x, out, *representable(x.dtype, step * lam, mu))
+    knots = representable(x.dtype, step * lam, mu)
+    return elementwise(_firm, x, out, *knots, into=firm_into)
 
 
 def prox_mcp(
@@ -161,7 +164,7 @@ def prox_mcp(
     _check(x, lam, step, out)
     check_number("gamma", gamma, above=max(1, step), why="above 1 and step")
     knots = representable(x.dtype, step * lam, gamma * lam)
-    return elementwise(_firm, x, out, *knots)
+    return elementwise(_firm, x, out, *knots, into=firm_into)
 
 
 def _firm(x: Tensor, threshold: float, mu: float) -> Tensor:
@@ -207,7 +210,7 @@ def prox_scad(
     _check(x, lam, step, out)
     check_number("a", a, above=max(2, 1 + step), why="above 2 and 1 + step")
     knots = representable(x.dtype, step * lam, (1 + step) * lam, a * lam)
-    return elementwise(_scad, x, out, *knots)
+    return elementwise(_scad, x, out, *knots, into=scad_into)
 
 
 def _scad(x: Tensor, threshold: float, knee: float, last: float) -> Tensor:
@@ -250,12 +253,18 @@ def prox_lq(
     """
     _check(x, lam, step, out)
     check_number("q", q, above=0, below=1)
-    return elementwise(_lq, x, out, step * lam, q, per_core=LARGE)
+    into = _lq_into if x.device.type == "cpu" else None
+    return elementwise(_lq, x, out, step * lam, q, into=into, per_core=LARGE)
 
 
 def _lq(x: Tensor, c: Coefficient, q: float) -> Tensor:
     _, tau = _lq_jump(c, q)
-    return where_beyond(tau, _lq_beyond, x, c, q)
+    return torch.where(x.abs() > tau, _lq_beyond(x, c, q), 0)
+
+
+def _lq_into(x: Tensor, c: Coefficient, q: float, out: Tensor) -> None:
+    _, tau = _lq_jump(c, q)
+    beyond_into(tau, _lq_beyond, x, c, q, out=out)
 
 
 def _lq_beyond(x: Tensor, c: Coefficient, q: float) -> Tensor:

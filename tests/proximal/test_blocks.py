@@ -18,7 +18,7 @@ LAYOUTS = {
 }
 
 
-def elementwise_in_plain_torch(formula, x, out, *coefficients, per_core=None):
+def elementwise_in_plain_torch(formula, x, out, *coefficients, **_):
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     coefficients = [
         c.to(wide) if isinstance(c, torch.Tensor) else c for c in coefficients
@@ -26,15 +26,10 @@ def elementwise_in_plain_torch(formula, x, out, *coefficients, per_core=None):
     return formula(x.to(wide), *coefficients).to(x.dtype)
 
 
-def where_beyond_in_plain_torch(threshold, formula, x, *coefficients):
-    return torch.where(x.abs() > threshold, formula(x, *coefficients), 0)
-
-
 def check_equal_to_plain(prox, x, *arguments, **parameters):
     """New, elsewhere, beside other numbers and in place; and what autograd records."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operators, "elementwise", elementwise_in_plain_torch)
-        patch.setattr(operators, "where_beyond", where_beyond_in_plain_torch)
         expected = prox(x, *arguments, **parameters)
     # Powers depend, in their last bits, on where a block ends.
     eps = torch.finfo(torch.promote_types(x.dtype, torch.float32)).eps
