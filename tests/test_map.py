@@ -45,7 +45,7 @@ def test_readme_lists_what_a_room_holds(folder):
 def test_readme_has_every_room():
     for top in ("book", "ece661_sparse"):
         rooms = {p.name for p in (ROOT / top).iterdir() if p.is_dir()}
-        listed = {Path(folder).name for folder in readme_map() if folder.startswith(top)}
+        listed = {Path(room).name for room in readme_map() if room.startswith(top)}
         unlisted = {"results", "_static", "__pycache__"}
         assert rooms - unlisted == listed
 
