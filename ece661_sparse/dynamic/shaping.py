@@ -1,7 +1,7 @@
 r"""Batch shaping: a loss that pulls the openings of a gate towards Beta(a, b).
 
 torch has the density of the Beta distribution, but not its distribution function,
-which :func:`beta_cdf` adds.
+which ``beta_cdf`` adds.
 
 Bejnordi, Blankevoort and Welling, "Batch-shaping for learning conditional channel gated
 networks", ICLR 2020.
