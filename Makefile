@@ -38,7 +38,7 @@ lab: $(READY)    ## open the notebooks in JupyterLab
 
 test: export OMP_NUM_THREADS := 1   # one core for each of the JOBS
 test: $(READY) lint   ## lint, unit and browser tests, every notebook run alone, compared and solved
-	$(BIN)/python -m pytest tests book -n $(JOBS) --dist loadgroup -p tests.notebooks \
+	$(BIN)/python -m pytest tests book -n $(JOBS) --dist loadfile -p tests.notebooks \
 	    --nbval --nbval-kernel-name alone --nbval-cell-timeout 300 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg
 

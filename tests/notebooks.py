@@ -11,8 +11,7 @@ compares them with what is stored, and
   runs with it. (What the check hands back for a stub is the same source, from the
   package; ``tests/exercises`` sees to that.)
 
-With ``-n N --dist loadgroup`` the cells of a notebook stay on one worker, in order, and
-so do the tests of a file, unless they name a group of their own.
+With ``-n N --dist loadfile`` the cells of a notebook stay on one worker, in order.
 """
 
 import json
@@ -61,13 +60,6 @@ def pytest_configure(config: pytest.Config) -> None:
     (folder / "kernel.json").write_text(json.dumps(kernel))
     paths = [str(shared / "jupyter"), os.environ.get("JUPYTER_PATH")]
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, paths))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,11 +21,6 @@ PAGES = ["book/intro.html", *CHAPTERS, *APPENDIX]
 MEGABYTE = 1_000_000
 
 
-def by_itself(page):
-    """A page may be looked at by any worker, so that both have work to the end."""
-    return pytest.param(page, marks=pytest.mark.xdist_group(page))
-
-
 @pytest.fixture(params=["http", "file"])
 def base(request, html, server):
     return server if request.param == "http" else html.as_uri()
@@ -36,7 +31,7 @@ def assert_clean(visited):
     assert not visited.errors
 
 
-@pytest.mark.parametrize("page", [by_itself(page) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES)
 def test_page(visit, server, page):
     """Clean, formulas drawn, no wider than the screen, accessible, light enough.
 
@@ -122,7 +117,7 @@ def _assert_formulas(page):
         assert not re.search(r"\$|\{\w+\}`", hint), hint  # HTML knows no roles
 
 
-@pytest.mark.parametrize("page", [by_itself(page) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES)
 def test_page_from_a_folder_on_a_phone_at_night(visit, html, page):
     visited = visit(f"{html.as_uri()}/{page}", theme="dark", width=390)
     assert visited.page.evaluate("document.documentElement.dataset.theme") == "dark"
