@@ -1,6 +1,6 @@
 """Part II of the lecture: saliency, Global Sparse Momentum, rows of Table 1."""
 
-from ece661_sparse.core.networks import kernels
+from ece661_sparse.core.networks import kernels as kernels  # core documents it
 from ece661_sparse.saliency.criteria import (
     averaged_taylor,
     first_order,
@@ -30,7 +30,6 @@ __all__ = [
     "first_order",
     "global_mask",
     "keep_zeros",
-    "kernels",
     "layerwise_mask",
     "loss_change",
     "magnitude",
