@@ -59,7 +59,13 @@ SHORT: dict[str, dict[str, Any]] = {
     "srinivas": {"gate_lr": 2e3, "epochs": 3, "retrain_epochs": 1},
     "gsm": {"epochs": 3, "retrain_epochs": 1},
     "hard_concrete": {"epochs": 3, "retrain_epochs": 1},
-    "continuous_sparsification": {"rounds": 2, "epochs": 2, "retrain_epochs": 1},
+    # a price at which few gates are left so near s = 0 that rounding decides
+    "continuous_sparsification": {
+        "lam": 1e-4,
+        "rounds": 2,
+        "epochs": 2,
+        "retrain_epochs": 1,
+    },
     "branchy_lenet": {"epochs": 1, "joint_epochs": 2, "held_out": 20},
     "six_exits": {"epochs": 3, "held_out": 20},
     "channel_gating": {"epochs": 3},
